@@ -1,0 +1,308 @@
+package executor
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/futures/internal/promise"
+	"example.com/futures/internal/wire"
+)
+
+// A chunk is a Call with several items: what a Map hands to a worker at a time. Its
+// run sees each item as it is done; the whole is done when all items are.
+//
+// Items run in order in one goroutine, or are completed in any order by a backend
+// that runs them elsewhere. In both cases prefix counts the items from the front
+// that are done, and the run reads an item once prefix is beyond it.
+type chunk[A, R any] struct {
+	head
+	core  promise.Core
+	task  *taskOf[A, R]
+	run   *mapRun[A, R]
+	first int // the index in the map of item 0
+
+	// args[i] is zeroed when item i is done, or yielded if the run yields it too;
+	// results[i] when it was yielded.
+	args    []wire.Box[A]
+	results []wire.Box[R]
+
+	stride  int          // items that run between two looks of the consumer
+	stop    atomic.Bool  // interrupted: items that have not begun are cancelled
+	prefix  atomic.Int64 // items from the front that are done
+	begun   time.Time    // set by Start
+	took    atomic.Int64 // nanoseconds from Start to the last item; written before prefix is full
+	yielded int          // the run's own
+
+	queued bool // it is in the run's ready list; guarded by the run's mu
+
+	mu    sync.Mutex // guards the fields below; a leaf
+	errs  []error    // nil until an item fails
+	done  []bool     // nil until an item is completed out of Run
+	cause error      // why it was cancelled or interrupted
+}
+
+func newChunk[A, R any](run *mapRun[A, R], first, stride int, args []wire.Box[A]) *chunk[A, R] {
+	c := &chunk[A, R]{
+		head: head{ctx: run.ctx, opts: run.opts}, task: run.task, run: run, first: first,
+		args: args, results: make([]wire.Box[R], len(args)), stride: stride,
+	}
+	c.core.SetOwner(c)
+	return c
+}
+
+func (c *chunk[A, R]) Task() string       { return c.task.name }
+func (c *chunk[A, R]) Portable() error    { return c.task.Portable() }
+func (c *chunk[A, R]) Len() int           { return len(c.args) }
+func (c *chunk[A, R]) WaitsForRoom() bool { return true }
+func (c *chunk[A, R]) IsDone() bool       { return c.core.IsDone() }
+
+func (c *chunk[A, R]) Start() bool {
+	if !c.core.Start() {
+		return false
+	}
+	c.begun = time.Now()
+	return true
+}
+
+func (c *chunk[A, R]) Cancel(cause error) bool {
+	cbs, ok := c.core.Cancel(c.because(cause))
+	cbs.Go()
+	return ok
+}
+
+func (c *chunk[A, R]) Interrupt(cause error) {
+	cbs, _ := c.core.Interrupt(c.because(cause), cause)
+	cbs.Go()
+}
+
+// because remembers the first cause and returns the error of a cancelled item.
+func (c *chunk[A, R]) because(cause error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause == nil {
+		c.cause = cause
+	}
+	return promise.CancelledError(c.cause)
+}
+
+func (c *chunk[A, R]) ctxEnded() { c.Interrupt(context.Cause(c.ctx)) }
+
+// Withdraw, Cancelled and InterruptRunning make a chunk a promise.Owner.
+
+func (c *chunk[A, R]) Withdraw() bool { return c.host == nil || c.host.Withdraw(c) }
+
+func (c *chunk[A, R]) Cancelled() {
+	c.drop()
+	if c.host != nil {
+		c.host.Cancelled(c)
+	}
+	c.leave()
+	c.run.progress(c) // the consumer finds the chunk cancelled, or is woken by its ctx
+}
+
+func (c *chunk[A, R]) InterruptRunning(cause error) bool {
+	c.stop.Store(true)
+	c.ending().cancel(cause)
+	if c.flags.Load()&inRun == 0 && c.host != nil {
+		c.host.Interrupt(c, cause)
+	}
+	return true
+}
+
+func (c *chunk[A, R]) drop() {
+	if c.wantDrop() {
+		clear(c.args)
+	}
+}
+
+func (c *chunk[A, R]) Run(l Lender) {
+	c.loop(c.enter(l), 0)
+}
+
+// loop runs the items from i on. An item that panics, or ends this goroutine, costs
+// itself alone: a deferred call goes on with the next.
+func (c *chunk[A, R]) loop(ctx context.Context, i int) {
+	var o Outcome
+	from := i
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		c.fail(i, outcome(ctx, abnormal(recover())), &o)
+		c.publish(i+1, o)
+		if i+1 < len(c.args) {
+			c.loop(ctx, i+1)
+		}
+	}()
+	for ; i < len(c.args); i++ {
+		if c.stop.Load() {
+			c.fail(i, promise.CancelledError(context.Cause(ctx)), nil)
+			o.Cancelled++
+		} else if v, err := c.item(ctx, i); err != nil {
+			c.fail(i, err, &o)
+		} else {
+			c.results[i].V = v
+			o.Succeeded++
+		}
+		c.forget(i)
+		if i+1-from >= c.stride || i+1 == len(c.args) {
+			returned = i+1 == len(c.args)
+			c.publish(i+1, o)
+			o, from = Outcome{}, i+1
+		}
+	}
+	returned = true
+}
+
+// item runs one item.
+func (c *chunk[A, R]) item(ctx context.Context, i int) (R, error) {
+	if c.opts.timeout > 0 {
+		limited, cancel := c.limited(ctx)
+		defer cancel()
+		v, err := c.task.fn(limited, c.args[i].V)
+		return v, outcome(limited, err)
+	}
+	v, err := c.task.fn(ctx, c.args[i].V)
+	if err != nil {
+		err = outcome(ctx, err)
+	}
+	return v, err
+}
+
+// fail notes the error of an item, and counts it in o if there is one.
+func (c *chunk[A, R]) fail(i int, err error, o *Outcome) {
+	c.mu.Lock()
+	if c.errs == nil {
+		c.errs = make([]error, len(c.args))
+	}
+	c.errs[i] = err
+	c.mu.Unlock()
+	if o != nil {
+		o.Failed++
+		o.Err = err
+	}
+	c.forget(i)
+}
+
+// forget lets go of the argument of item i, which is done.
+func (c *chunk[A, R]) forget(i int) {
+	if !c.run.unordered && c.flags.Load()&holding == 0 {
+		c.args[i] = wire.Box[A]{}
+	}
+}
+
+// interrupted returns why the chunk was cancelled or interrupted, if it was.
+func (c *chunk[A, R]) interrupted() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause
+}
+
+// publish makes the first n items visible as done, after telling the host.
+func (c *chunk[A, R]) publish(n int, o Outcome) {
+	all := n == len(c.args)
+	if all {
+		c.clock()
+		c.leave()
+	}
+	c.host.Finished(c, o)
+	c.prefix.Store(int64(n))
+	if all {
+		c.finished()
+	}
+	c.run.progress(c)
+}
+
+// clock notes how long the chunk took, if it has started.
+func (c *chunk[A, R]) clock() {
+	if !c.begun.IsZero() {
+		c.took.Store(int64(time.Since(c.begun)))
+	}
+}
+
+// finished makes the whole done.
+func (c *chunk[A, R]) finished() {
+	if c.core.Begin() {
+		c.core.Publish().Go()
+	}
+}
+
+func (c *chunk[A, R]) Encode(i int, enc Encoder) error {
+	if !c.hold() {
+		return promise.ErrCancelled
+	}
+	defer func() {
+		if c.release() {
+			clear(c.args)
+		}
+	}()
+	return encode(enc, &c.args[i])
+}
+
+func (c *chunk[A, R]) Complete(i int, dec Decoder) error {
+	var out wire.Box[R]
+	err := decode(dec, &out)
+	if err != nil {
+		err = decodeError(c.task.name, err)
+	}
+	c.settle(i, out, err)
+	return err
+}
+
+func (c *chunk[A, R]) Fail(i int, err error) { c.settle(i, wire.Box[R]{}, err) }
+
+// settle completes item i of a chunk that runs elsewhere.
+func (c *chunk[A, R]) settle(i int, out wire.Box[R], err error) {
+	o := Outcome{Succeeded: 1}
+	if err != nil {
+		o = Outcome{Failed: 1, Err: err}
+	}
+	c.mu.Lock()
+	if c.done == nil {
+		c.done = make([]bool, len(c.args))
+	}
+	if c.core.IsDone() || c.done[i] {
+		c.mu.Unlock()
+		return
+	}
+	c.done[i] = true
+	c.mu.Unlock()
+	if err != nil {
+		c.fail(i, err, nil)
+	} else {
+		c.results[i] = out
+		c.forget(i)
+	}
+	c.host.Finished(c, o)
+	c.mu.Lock()
+	n := int(c.prefix.Load())
+	for n < len(c.done) && c.done[n] {
+		n++
+	}
+	all := n == len(c.args)
+	if all {
+		c.clock()
+	}
+	c.prefix.Store(int64(n))
+	c.mu.Unlock()
+	if all {
+		c.leave()
+		c.finished()
+	}
+	c.run.progress(c)
+}
+
+// take returns what became of item i, which is done, and lets go of it.
+func (c *chunk[A, R]) take(i int) (R, error) {
+	v := c.results[i].V
+	c.results[i] = wire.Box[R]{}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.errs == nil {
+		return v, nil
+	}
+	return v, c.errs[i]
+}

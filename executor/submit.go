@@ -1,0 +1,238 @@
+package executor
+
+import (
+	"context"
+	"errors"
+
+	"example.com/futures/future"
+	"example.com/futures/internal/promise"
+	"example.com/futures/internal/wire"
+)
+
+// Submit hands one call of t with arg to ex and returns the future of its result.
+//
+// Submit does not wait for the call to run; it waits for room while the queue of ex
+// is full, if ex is set so. ctx is the call's own: if it ends while the call is
+// queued, the future is cancelled; once the call runs, the ctx that t sees ends with
+// it. Calls of one priority start in the order in which they were submitted.
+//
+// Errors: Submit never returns nil. [ErrShutdown], [ErrQueueFull], [ErrNotPortable]
+// and [*BrokenError] arrive through the future, and so does what the call returns or
+// panics with: an error as it is, a panic as [*PanicError].
+//
+// Submit is safe for concurrent use. What arg points to is shared with a thread
+// pool, so leave it alone until the future is done; a worker process gets a copy.
+// When the call is done, nothing but the future keeps its result, and nothing at
+// all its argument. Submit panics if t is the zero Task.
+//
+// Reference: concurrent.futures.Executor.submit (Python 3.14), which raises when
+// the executor is shut down.
+func Submit[A, R any](ctx context.Context, ex Executor, t Task[A, R], arg A, opts ...CallOption) *future.Future[R] {
+	task := t.must("Submit")
+	return submit(ctx, ex, task, task.opts.apply(opts), arg)
+}
+
+// SubmitFunc hands one call of fn to ex, which must run it in this process, and is
+// otherwise like [Submit]. A backend that leaves the process answers with
+// [ErrNotPortable]. SubmitFunc panics if fn is nil.
+func SubmitFunc[R any](ctx context.Context, ex Executor, fn func(context.Context) (R, error), opts ...CallOption) *future.Future[R] {
+	if fn == nil {
+		panic("executor: SubmitFunc with a nil function")
+	}
+	return submit[func(context.Context) (R, error), R](ctx, ex, nil, noOptions.apply(opts), fn)
+}
+
+// SubmitAll hands a call of t with each of args to ex and returns their futures in
+// the same order. It is like a loop over [Submit], but does once what is common to
+// all calls.
+func SubmitAll[A, R any](ctx context.Context, ex Executor, t Task[A, R], args []A, opts ...CallOption) []*future.Future[R] {
+	task := t.must("SubmitAll")
+	o := task.opts.apply(opts)
+	fs := make([]*future.Future[R], len(args))
+	for i, arg := range args {
+		fs[i] = submit(ctx, ex, task, o, arg)
+	}
+	return fs
+}
+
+// Apply is [Submit] followed by Result: it calls t with arg on ex and waits. Under
+// the context of a task of this process, the task's place is lent while it waits.
+//
+// Reference: multiprocessing.pool.Pool.apply.
+func Apply[A, R any](ctx context.Context, ex Executor, t Task[A, R], arg A, opts ...CallOption) (R, error) {
+	task := t.must("Apply")
+	return submit(ctx, ex, task, task.opts.apply(opts), arg).Result(ctx)
+}
+
+// submit makes the call and hands it over. task is nil for a closure, which is then
+// the argument.
+func submit[A, R any](ctx context.Context, ex Executor, task *taskOf[A, R], o *options, arg A) *future.Future[R] {
+	c := &taskCall[A, R]{head: head{ctx: ctx, opts: o}, task: task, arg: wire.Box[A]{V: arg}}
+	core := c.cell.Core()
+	core.SetOwner(c)
+	f := (*future.Future[R])(&c.cell)
+	if ctx.Err() != nil {
+		core.Cancel(promise.CancelledError(context.Cause(ctx)))
+		return f
+	}
+	if err := ex.Execute(c); err != nil {
+		c.refused(err)
+		return f
+	}
+	if ctx.Done() != nil && !core.IsDone() {
+		c.listen(c.ctxEnded)
+	}
+	return f
+}
+
+// A taskCall is one call: argument, future and all, in one object.
+type taskCall[A, R any] struct {
+	head
+	task *taskOf[A, R] // nil: arg is the function to call
+	cell promise.Cell[R]
+	arg  wire.Box[A] // zeroed once the call is done
+}
+
+func (c *taskCall[A, R]) Task() string {
+	if c.task == nil {
+		return ""
+	}
+	return c.task.name
+}
+
+func (c *taskCall[A, R]) Portable() error {
+	if c.task == nil {
+		return notPortable("SubmitFunc's closure cannot run in another process: make it a Task with NewTask, in a package variable")
+	}
+	return c.task.Portable()
+}
+
+func (c *taskCall[A, R]) Len() int           { return 1 }
+func (c *taskCall[A, R]) WaitsForRoom() bool { return false }
+func (c *taskCall[A, R]) Start() bool        { return c.cell.Core().Start() }
+func (c *taskCall[A, R]) IsDone() bool       { return c.cell.Core().IsDone() }
+
+func (c *taskCall[A, R]) Cancel(cause error) bool {
+	cbs, ok := c.cell.Core().Cancel(promise.CancelledError(cause))
+	cbs.Go()
+	return ok
+}
+
+func (c *taskCall[A, R]) Interrupt(cause error) {
+	cbs, _ := c.cell.Core().Interrupt(promise.CancelledError(cause), cause)
+	cbs.Go()
+}
+
+// ctxEnded is called when the caller's context has ended.
+func (c *taskCall[A, R]) ctxEnded() { c.Interrupt(context.Cause(c.ctx)) }
+
+// refused completes a call that Execute did not accept.
+func (c *taskCall[A, R]) refused(err error) {
+	c.host = nil
+	if c.ctx.Err() != nil && errors.Is(err, context.Cause(c.ctx)) {
+		c.Cancel(context.Cause(c.ctx))
+		return
+	}
+	if c.cell.Core().Begin() {
+		c.drop()
+		var zero R
+		c.cell.Finish(zero, err)
+	}
+}
+
+// Withdraw, Cancelled and InterruptRunning make a taskCall the owner of its future.
+
+func (c *taskCall[A, R]) Withdraw() bool { return c.host == nil || c.host.Withdraw(c) }
+
+func (c *taskCall[A, R]) Cancelled() {
+	c.drop()
+	if c.host != nil {
+		c.host.Cancelled(c)
+	}
+	c.leave()
+}
+
+func (c *taskCall[A, R]) InterruptRunning(cause error) bool {
+	c.ending().cancel(cause)
+	if c.flags.Load()&inRun == 0 && c.host != nil {
+		c.host.Interrupt(c, cause)
+	}
+	return true
+}
+
+// drop lets go of the argument, at once or when Encode has read it.
+func (c *taskCall[A, R]) drop() {
+	if c.wantDrop() {
+		c.arg = wire.Box[A]{}
+	}
+}
+
+func (c *taskCall[A, R]) Run(l Lender) {
+	var v R
+	var err error
+	ctx := c.enter(l)
+	if c.opts.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = c.limited(ctx)
+		defer cancel()
+	}
+	returned := false
+	defer func() {
+		if !returned {
+			err = abnormal(recover())
+		}
+		c.finish(v, outcome(ctx, err))
+	}()
+	v, err = c.call(ctx)
+	returned = true
+}
+
+func (c *taskCall[A, R]) call(ctx context.Context) (R, error) {
+	if c.task != nil {
+		return c.task.fn(ctx, c.arg.V)
+	}
+	return any(c.arg.V).(func(context.Context) (R, error))(ctx)
+}
+
+// finish completes the call. The host hears of it first, and nothing of the call but
+// its outcome is left by the time somebody can see that it is done.
+func (c *taskCall[A, R]) finish(v R, err error) {
+	if !c.cell.Core().Begin() {
+		return
+	}
+	c.drop()
+	c.leave()
+	o := Outcome{Succeeded: 1}
+	if err != nil {
+		o = Outcome{Failed: 1, Err: err}
+	}
+	c.host.Finished(c, o)
+	c.cell.Finish(v, err).Go()
+}
+
+func (c *taskCall[A, R]) Encode(_ int, enc Encoder) error {
+	if !c.hold() {
+		return future.ErrCancelled
+	}
+	defer func() {
+		if c.release() {
+			c.arg = wire.Box[A]{}
+		}
+	}()
+	return encode(enc, &c.arg)
+}
+
+func (c *taskCall[A, R]) Complete(_ int, dec Decoder) error {
+	var out wire.Box[R]
+	err := decode(dec, &out)
+	if err != nil {
+		err = decodeError(c.Task(), err)
+	}
+	c.finish(out.V, err)
+	return err
+}
+
+func (c *taskCall[A, R]) Fail(_ int, err error) {
+	var zero R
+	c.finish(zero, err)
+}

@@ -1,0 +1,271 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+	"sync"
+	"unsafe"
+
+	"example.com/futures/internal/wire"
+)
+
+// A Task is a function from A to R under a name, so that it can be called in
+// another process that runs the same program. It is a value, cheap to copy, made by
+// [NewTask] or [LocalTask]; the zero Task is invalid, and using it panics.
+//
+// A Task is safe for concurrent use.
+type Task[A, R any] struct{ t *taskOf[A, R] }
+
+// taskOf is what a Task refers to, and its Function.
+type taskOf[A, R any] struct {
+	name string // "" for a local task
+	fn   func(context.Context, A) (R, error)
+	opts options
+
+	check    sync.Once // guards portable
+	portable error
+}
+
+// registry has the named tasks of the program.
+var registry = struct {
+	sync.RWMutex
+	byName map[string]Function
+}{byName: map[string]Function{}}
+
+// NewTask makes fn a task called name, with opts as the options of its calls.
+//
+// Tasks are made in package variables, so that a worker process, which runs the
+// same program up to worker.Main, has them too. fn must keep nothing that a call
+// needs outside its argument: in a worker process the variables of the program are
+// the worker's own.
+//
+// fn gets its argument by value: in process as it is, so what it points to is
+// shared; in a worker process as gob delivers it. Anything that gob can carry as a
+// field of a struct will do, with these changes: a pointer to a zero value and an
+// empty slice or map may arrive as nil, and a value in an interface needs
+// gob.Register. A type with unexported fields that does not encode itself is
+// refused there, since gob would drop them without a word.
+//
+// The ctx that fn is given ends when the call's ctx does, by Future.Interrupt, when
+// its time is over ([WithTimeout]), when the pool is closed, and when fn returns:
+// what fn leaves behind under it is told to stop. The values of the caller's ctx
+// are there in process only; its deadline, its end and the cause of its end always.
+//
+// NewTask panics if name is empty or used before in this program, as gob.Register
+// does, or if fn is nil.
+func NewTask[A, R any](name string, fn func(context.Context, A) (R, error), opts ...CallOption) Task[A, R] {
+	if name == "" {
+		panic("executor: NewTask with an empty name; a task without one is made by LocalTask")
+	}
+	if fn == nil {
+		panic(fmt.Sprintf("executor: NewTask(%q) with a nil function", name))
+	}
+	t := &taskOf[A, R]{name: name, fn: fn}
+	t.opts = *t.opts.apply(opts)
+	registry.Lock()
+	defer registry.Unlock()
+	if old, ok := registry.byName[name]; ok {
+		panic(fmt.Sprintf("executor: NewTask(%q, %s): the name is taken by a task with signature %s", name, t.Signature(), old.Signature()))
+	}
+	registry.byName[name] = t
+	return Task[A, R]{t}
+}
+
+// LocalTask makes a closure usable as a task: for Submit, Map and Bind, in this
+// process only. Elsewhere its calls fail with [ErrNotPortable].
+//
+// LocalTask panics if fn is nil.
+func LocalTask[A, R any](fn func(context.Context, A) (R, error), opts ...CallOption) Task[A, R] {
+	if fn == nil {
+		panic("executor: LocalTask with a nil function")
+	}
+	t := &taskOf[A, R]{fn: fn}
+	t.opts = *t.opts.apply(opts)
+	return Task[A, R]{t}
+}
+
+// Name returns the name given to [NewTask], "" for a local task.
+func (t Task[A, R]) Name() string { return t.must("Name").name }
+
+// must returns what t refers to, and panics for the zero Task.
+func (t Task[A, R]) must(action string) *taskOf[A, R] {
+	if t.t == nil {
+		panic(fmt.Sprintf("executor: %s of the zero Task[%v, %v]: make it with NewTask", action, reflect.TypeFor[A](), reflect.TypeFor[R]()))
+	}
+	return t.t
+}
+
+// Name and Signature are Function's.
+func (t *taskOf[A, R]) Name() string { return t.name }
+
+func (t *taskOf[A, R]) Signature() string {
+	return fmt.Sprintf("func(%s) %s", wire.Signature(reflect.TypeFor[A]()), wire.Signature(reflect.TypeFor[R]()))
+}
+
+// Portable returns nil if calls of t can leave the process.
+func (t *taskOf[A, R]) Portable() error {
+	t.check.Do(func() {
+		if t.name == "" {
+			t.portable = notPortable("a closure cannot run in another process: make it a Task with NewTask, in a package variable")
+			return
+		}
+		if err := wire.CheckType(reflect.TypeFor[A]()); err != nil {
+			t.portable = notPortable(fmt.Sprintf("the argument of task %q: %v", t.name, err))
+			return
+		}
+		if err := wire.CheckType(reflect.TypeFor[R]()); err != nil {
+			t.portable = notPortable(fmt.Sprintf("the result of task %q: %v", t.name, err))
+		}
+	})
+	return t.portable
+}
+
+// notPortable returns an error that matches ErrNotPortable and says why.
+func notPortable(why string) error { return fmt.Errorf("%w: %s", ErrNotPortable, why) }
+
+// Serve is Function's.
+func (t *taskOf[A, R]) Serve(ctx context.Context, dec Decoder, reply func(result any, err error)) {
+	var out wire.Box[R]
+	var err error
+	returned := false
+	defer func() {
+		if !returned {
+			err = abnormal(recover())
+		}
+		if err != nil {
+			reply(nil, err)
+		} else {
+			reply(boxed(&out), nil)
+		}
+	}()
+	func() {
+		var arg wire.Box[A]
+		if err = decode(dec, &arg); err != nil {
+			err = fmt.Errorf("executor: task %q: decoding the argument: %w", t.name, err)
+			return
+		}
+		out.V, err = t.fn(ctx, arg.V)
+	}()
+	if err == nil {
+		if err = wire.CheckValue(&out); err != nil {
+			err = fmt.Errorf("executor: task %q: encoding the result: %w", t.name, err)
+		}
+	}
+	returned = true
+}
+
+// abnormal returns the error of a function that did not return: v is what recover
+// said in a deferred function.
+func abnormal(v any) error {
+	if v != nil {
+		return &PanicError{Value: v, Stack: debug.Stack()}
+	}
+	return errGoexit
+}
+
+// guarded calls fn and makes an error of its panic.
+func guarded(fn func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return fn()
+}
+
+// unit stands in for a value without bytes, which gob cannot carry.
+type unit = wire.Box[bool]
+
+// boxed returns what an Encoder is given for b.
+func boxed[T any](b *wire.Box[T]) any {
+	if unsafe.Sizeof(b.V) == 0 {
+		return &unit{}
+	}
+	return b
+}
+
+// encode writes b.
+func encode[T any](enc Encoder, b *wire.Box[T]) error {
+	return guarded(func() error {
+		if err := wire.CheckValue(b); err != nil {
+			return err
+		}
+		return enc.Encode(boxed(b))
+	})
+}
+
+// decode reads b.
+func decode[T any](dec Decoder, b *wire.Box[T]) error {
+	return guarded(func() error { return dec.Decode(boxed(b)) })
+}
+
+// A Bound is a task with its argument: what a pool runs in each new worker as its
+// Initializer. The zero Bound is none. It is made by [Bind] and safe for
+// concurrent use.
+type Bound struct{ b bound }
+
+type bound interface {
+	Name() string
+	Portable() error
+	Encode(Encoder) error
+	Run(context.Context) error
+}
+
+type boundOf[A, R any] struct {
+	*taskOf[A, R]
+	arg wire.Box[A]
+}
+
+// Bind returns t together with arg. The result of t is not used, only its error.
+// It panics if t is the zero Task.
+func Bind[A, R any](t Task[A, R], arg A) Bound {
+	return Bound{&boundOf[A, R]{t.must("Bind"), wire.Box[A]{V: arg}}}
+}
+
+// IsZero reports whether b is the zero Bound.
+func (b Bound) IsZero() bool { return b.b == nil }
+
+// Name returns the name of the task, "" for a local task and for the zero Bound.
+func (b Bound) Name() string {
+	if b.b == nil {
+		return ""
+	}
+	return b.b.Name()
+}
+
+// Portable returns nil if b can run in another process, see [Call].
+func (b Bound) Portable() error {
+	if b.b == nil {
+		return nil
+	}
+	return b.b.Portable()
+}
+
+// Encode writes the argument with enc.
+func (b Bound) Encode(enc Encoder) error {
+	if b.b == nil {
+		return errors.New("executor: Encode of the zero Bound")
+	}
+	return b.b.Encode(enc)
+}
+
+// Run runs the task here under ctx and returns its error; a panic is a
+// [*PanicError]. Of the zero Bound it does nothing.
+func (b Bound) Run(ctx context.Context) error {
+	if b.b == nil {
+		return nil
+	}
+	return b.b.Run(ctx)
+}
+
+func (b *boundOf[A, R]) Encode(enc Encoder) error { return encode(enc, &b.arg) }
+
+func (b *boundOf[A, R]) Run(ctx context.Context) error {
+	return guarded(func() error {
+		_, err := b.fn(ctx, b.arg.V)
+		return err
+	})
+}

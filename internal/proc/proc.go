@@ -1,0 +1,97 @@
+// Package proc starts, watches and ends worker processes, and is what a worker
+// process knows of how it was started. It is the parent's half of package worker
+// and what package processpool is built on.
+//
+// A worker is the program's own binary, started afresh, with these descriptors and
+// no others:
+//
+//	0  /dev/null
+//	1  the parent's standard output, or a pipe to it
+//	2  a pipe to the parent, which keeps the beginning and the end of it
+//	3  a stream socket: frames of package wire, and the lifeline
+//	4  one page of shared memory: how far the worker has got, see [Page]
+//
+// The life of one, as the parent sees it:
+//
+//	Start ──▶ Greet ──▶ frames to and fro ──▶ Bye, Kill or its own death
+//	                                             │
+//	     the process has ended; as a zombie it keeps its number from being reused
+//	                                             │
+//	     SIGKILL to its process group, so that what it started dies too
+//	                                             │
+//	     reaped; the socket is shut, what is in it can be read, then EOF
+//	                                             │
+//	                         Ended is closed ──▶ Release
+//
+// When the parent dies instead, its end of the socket is closed, and the worker
+// ends itself and its group.
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	// marker is the variable that makes a process a worker. Its value is the depth:
+	// 1 for a worker of the program, 2 for a worker of that one's, and so on.
+	marker = "FUTURES_WORKER_DEPTH"
+
+	// maxDepth is how deep workers may have workers of their own. Far above what
+	// makes sense, it ends what would otherwise fill the machine.
+	maxDepth = 16
+
+	socketFD = 3
+	pageFD   = 4
+)
+
+// ErrNoMain reports a program that could start itself again and again.
+var ErrNoMain = errors.New("this program never called worker.Main, so its workers would run the program instead of serving it: " +
+	"call worker.Main() first in func main, and in TestMain of a test")
+
+// mainCalled is set by worker.Main.
+var mainCalled atomic.Bool
+
+// SetMainCalled notes that the program has called worker.Main.
+func SetMainCalled() { mainCalled.Store(true) }
+
+// MayStart returns nil if this program may start workers, its own binary or another,
+// and otherwise an error that says why not.
+func MayStart(ownBinary bool) error {
+	switch {
+	case ownBinary && !mainCalled.Load():
+		return ErrNoMain
+	case depth >= maxDepth:
+		return errors.New("workers of workers, sixteen deep: a worker that starts workers without an end?")
+	}
+	return nil
+}
+
+// A Spec says how to start a worker.
+type Spec struct {
+	Command      []string // nil: this program
+	Env          []string // nil: this program's
+	Dir          string
+	SysProcAttr  *syscall.SysProcAttr
+	Output       func(pid int, stream string, line []byte) // nil: this program's own outputs
+	MaxMessage   int64
+	StartTimeout time.Duration
+}
+
+// An Exit says how a process ended.
+type Exit struct {
+	Code   int       // -1 if a signal ended it
+	Signal os.Signal // nil unless a signal ended it
+}
+
+// String returns it in words.
+func (e Exit) String() string {
+	if e.Signal != nil {
+		return "killed by signal: " + e.Signal.String()
+	}
+	return fmt.Sprintf("exit status %d", e.Code)
+}

@@ -1,0 +1,74 @@
+//go:build !linux
+
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	"example.com/futures/internal/wire"
+)
+
+// Worker processes need Linux: /proc/self/exe, memfd and process descriptors. What
+// follows lets programs that use them on Linux build everywhere.
+
+var depth int
+
+// ErrSystem is what Start answers.
+var ErrSystem = fmt.Errorf("worker processes need Linux, this is %s: %w", runtime.GOOS, errors.ErrUnsupported)
+
+// CheckSystem returns nil where worker processes can be had.
+func CheckSystem() error { return ErrSystem }
+
+// A MismatchError is described for Linux.
+type MismatchError struct{ reason string }
+
+func (e *MismatchError) Error() string { return e.reason }
+
+// A Process cannot be had.
+type Process struct {
+	PID  int
+	Page *Page
+	In   *wire.Reader
+}
+
+// A Page cannot be had.
+type Page struct{}
+
+func (*Page) Offer(uint64)      {}
+func (*Page) Take(uint64) bool  { return false }
+func (*Page) Taken(uint64) bool { return false }
+func (*Page) Begin(uint64, int) {}
+func (*Page) Begun(uint64) int  { return 0 }
+
+// Start answers ErrSystem.
+func Start(Spec) (*Process, error) { return nil, ErrSystem }
+
+// CheckSysProcAttr has nothing to check.
+func CheckSysProcAttr(*syscall.SysProcAttr) error { return nil }
+
+func (p *Process) Greet(wire.Setup, time.Duration, []wire.TaskInfo) (map[string]string, error) {
+	return nil, ErrSystem
+}
+func (p *Process) Ended() <-chan struct{}        { return nil }
+func (p *Process) Exit() Exit                    { return Exit{} }
+func (p *Process) Stderr() string                { return "" }
+func (p *Process) Signal(syscall.Signal) error   { return ErrSystem }
+func (p *Process) Kill()                         {}
+func (p *Process) Hangup()                       {}
+func (p *Process) Add(wire.Header, []byte) error { return ErrSystem }
+func (p *Process) Flush() error                  { return ErrSystem }
+func (p *Process) Release()                      {}
+
+// Inherited answers false: no process is a worker.
+func Inherited() (*os.File, *Page, bool) { return nil, nil, false }
+
+// Die ends the process.
+func Die() { os.Exit(1) }
+
+// Monotonic is not used here.
+func Monotonic() int64 { return 0 }

@@ -1,0 +1,72 @@
+package proc
+
+import (
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// depth is how many workers are above this process: 0 in the program itself.
+// inherited says that its descriptors are a worker's.
+var depth, inherited = role()
+
+// role finds out what this process is. It runs before main and before the init of
+// packages that import this one, and takes the marker out of the environment, so
+// that what this process starts is not taken for a worker. The marker alone does not
+// make one: it may have reached another process in a copy of the environment.
+func role() (int, bool) {
+	value, ok := os.LookupEnv(marker)
+	if !ok {
+		return 0, false
+	}
+	os.Unsetenv(marker)
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 || !isSocket(socketFD) || !isPage(pageFD) {
+		return 0, false
+	}
+	unix.CloseOnExec(socketFD)
+	unix.CloseOnExec(pageFD)
+	return n, true
+}
+
+func isSocket(fd int) bool {
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	return err == nil && kind == unix.SOCK_STREAM
+}
+
+func isPage(fd int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == pageLen
+}
+
+// Inherited returns the socket and the page of a worker process, and false in any
+// other process. It is called once.
+func Inherited() (*os.File, *Page, bool) {
+	if !inherited {
+		return nil, nil, false
+	}
+	page, err := mapPage(pageFD)
+	unix.Close(pageFD)
+	if err != nil {
+		return nil, nil, false
+	}
+	return os.NewFile(socketFD, "parent"), page, true
+}
+
+// Die ends this process and its group at once. It is how a worker answers the death
+// of its parent.
+func Die() {
+	if pid := unix.Getpid(); unix.Getpgrp() == pid {
+		_ = unix.Kill(-pid, unix.SIGKILL)
+	}
+	os.Exit(1)
+}
+
+// Monotonic returns nanoseconds on a clock that all processes of the machine share
+// and that nobody sets.
+func Monotonic() int64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return ts.Nano()
+}

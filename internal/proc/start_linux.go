@@ -1,0 +1,323 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"example.com/futures/internal/wire"
+)
+
+// A Process is a worker process that was started, as its parent sees it. It is safe
+// for concurrent use, but for In, which is for one goroutine.
+type Process struct {
+	PID  int
+	Page *Page
+	In   *wire.Reader // its frames; ends with io.EOF after all that it wrote before it died
+
+	socket *os.File
+	stderr *relay
+	stdout *relay // nil: the worker has the parent's own
+	ended  chan struct{}
+	exit   Exit // valid once ended is closed
+
+	writing sync.Mutex // guards out
+	out     *wire.Writer
+
+	// mu guards the fields below, and so that no signal goes to a process that took
+	// over the number. It is not held while anything waits.
+	mu     sync.Mutex
+	reaped bool
+	os     *os.Process
+}
+
+// Start starts a worker. Whoever called it reads In to its end, waits for Ended and
+// calls Release.
+//
+// Errors: what the system said. Nothing is left of what was begun then.
+func Start(s Spec) (_ *Process, err error) {
+	path, argv, err := s.command()
+	if err != nil {
+		return nil, err
+	}
+	var undo cleanup
+	defer func() {
+		if err != nil {
+			undo.run()
+		}
+	}()
+	page, pageFile, err := newPage()
+	if err != nil {
+		return nil, err
+	}
+	defer pageFile.Close()
+	undo.add(page.unmap)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("socketpair: %w", err)
+	}
+	theirs := os.NewFile(uintptr(fds[1]), "worker's end")
+	defer theirs.Close()
+	if err := unix.SetNonblock(fds[0], true); err != nil { // for the runtime's poller
+		unix.Close(fds[0])
+		return nil, fmt.Errorf("socketpair: %w", err)
+	}
+	p := &Process{Page: page, socket: os.NewFile(uintptr(fds[0]), "worker"), ended: make(chan struct{})}
+	undo.add(func() { p.socket.Close() })
+	p.In = wire.NewReader(p.socket, helloLimit, true)
+	p.out = wire.NewWriter(p.socket)
+
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	stdout := null
+	if s.Output != nil {
+		relay, w, err := newRelay("stdout", nil, s.Output)
+		if err != nil {
+			return nil, err
+		}
+		defer w.Close()
+		undo.add(relay.abandon)
+		p.stdout, stdout = relay, w
+	} else if isOpen(os.Stdout) {
+		stdout = os.Stdout
+	}
+	stderr, w, err := newRelay("stderr", new(excerpt), s.Output)
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	undo.add(stderr.abandon)
+	p.stderr = stderr
+
+	jobs := holdLauncher()
+	undo.add(releaseLauncher)
+	pidfd := -1
+	p.os, err = launch(jobs, path, argv, &os.ProcAttr{
+		Dir:   s.Dir,
+		Env:   s.environment(),
+		Files: []*os.File{null, stdout, w, theirs, pageFile},
+		Sys:   s.attributes(&pidfd),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.PID = p.os.Pid
+	p.stderr.start(p.PID)
+	if p.stdout != nil {
+		p.stdout.start(p.PID)
+	}
+	go p.watch(pidfd)
+	return p, nil
+}
+
+// cleanup undoes what was done, the last first.
+type cleanup []func()
+
+func (c *cleanup) add(fn func()) { *c = append(*c, fn) }
+
+func (c *cleanup) run() {
+	for _, fn := range slices.Backward(*c) {
+		fn()
+	}
+}
+
+// command returns what to execute. The program itself is found through the kernel,
+// so that it does not matter what became of its file.
+func (s *Spec) command() (path string, argv []string, err error) {
+	if len(s.Command) == 0 {
+		return "/proc/self/exe", os.Args[:min(1, len(os.Args))], nil
+	}
+	path, err = exec.LookPath(s.Command[0])
+	return path, s.Command, err
+}
+
+// environment returns the worker's, with the marker in it once: with a variable
+// twice, the first would win.
+func (s *Spec) environment() []string {
+	env := s.Env
+	if env == nil {
+		env = os.Environ()
+	}
+	env = slices.DeleteFunc(slices.Clone(env), func(v string) bool { return strings.HasPrefix(v, marker+"=") })
+	return append(env, marker+"="+strconv.Itoa(depth+1))
+}
+
+// attributes returns the caller's, with what the library needs added: a process
+// group of its own, so that Ctrl-C does not reach the worker and a kill reaches what
+// it started; SIGKILL when the parent dies, for a worker that is frozen and cannot
+// see its socket; a descriptor of the process.
+func (s *Spec) attributes(pidfd *int) *syscall.SysProcAttr {
+	var sys syscall.SysProcAttr
+	if s.SysProcAttr != nil {
+		sys = *s.SysProcAttr
+	}
+	sys.Setpgid = !sys.Setsid // a session of its own is a group of its own, too
+	sys.Pgid = 0
+	sys.Pdeathsig = syscall.SIGKILL
+	sys.PidFD = pidfd
+	return &sys
+}
+
+// CheckSysProcAttr reports what a worker cannot be started with.
+func CheckSysProcAttr(sys *syscall.SysProcAttr) error {
+	switch {
+	case sys == nil:
+		return nil
+	case sys.Pgid != 0:
+		return errors.New("Pgid is set, but a worker leads a process group of its own")
+	case sys.Foreground, sys.Setctty:
+		return errors.New("Foreground or Setctty is set, but a worker has no terminal")
+	case sys.Ptrace:
+		return errors.New("Ptrace is set, but nobody here would trace the worker")
+	}
+	return nil
+}
+
+// isOpen reports whether f has a descriptor: a program may have been started, or may
+// go on, without a standard output.
+func isOpen(f *os.File) bool {
+	if f == nil {
+		return false
+	}
+	_, err := f.Stat()
+	return err == nil
+}
+
+// watch waits for the process to end and takes care of what it leaves.
+func (p *Process) watch(pidfd int) {
+	awaitExit(p.PID, pidfd)
+	// The process is a zombie: nobody else can have its number, or its group's.
+	_ = unix.Kill(-p.PID, unix.SIGKILL)
+	p.mu.Lock()
+	state, err := p.os.Wait() // does not block
+	p.reaped = true
+	p.mu.Unlock()
+	releaseLauncher()
+	p.exit = exitOf(state, err)
+	p.Hangup()
+	p.stderr.finish()
+	if p.stdout != nil {
+		p.stdout.finish()
+	}
+	close(p.ended)
+}
+
+// awaitExit returns when the process is a zombie. By its descriptor, that costs no
+// thread.
+func awaitExit(pid, pidfd int) {
+	if pidfd >= 0 && unix.SetNonblock(pidfd, true) == nil {
+		f := os.NewFile(uintptr(pidfd), "pidfd")
+		defer f.Close()
+		if conn, err := f.SyscallConn(); err == nil {
+			var info unix.Siginfo
+			if conn.Read(func(fd uintptr) bool {
+				info = unix.Siginfo{}
+				err := unix.Waitid(unix.P_PIDFD, int(fd), &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
+				return err != nil && !errors.Is(err, unix.EINTR) || info.Signo != 0
+			}) == nil && info.Signo != 0 {
+				return
+			}
+		}
+	}
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+func exitOf(state *os.ProcessState, err error) Exit {
+	if err != nil {
+		return Exit{Code: -1} // somebody else has reaped it
+	}
+	e := Exit{Code: state.ExitCode()}
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		e.Signal = ws.Signal()
+	}
+	return e
+}
+
+// Ended returns a channel that is closed when the process has ended and was reaped.
+func (p *Process) Ended() <-chan struct{} { return p.ended }
+
+// Exit says how it ended. Ended is closed.
+func (p *Process) Exit() Exit { return p.exit }
+
+// Stderr returns the beginning and the end of what the process wrote to its standard
+// error. It is all there once Ended is closed.
+func (p *Process) Stderr() string { return p.stderr.kept.text() }
+
+// Signal sends a signal to the process, if it has not ended.
+func (p *Process) Signal(sig syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reaped {
+		return os.ErrProcessDone
+	}
+	return p.os.Signal(sig)
+}
+
+// Kill sends SIGKILL to the process and to all of its group.
+func (p *Process) Kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.reaped {
+		_ = unix.Kill(-p.PID, unix.SIGKILL)
+		_ = p.os.Kill() // it may have left its group
+	}
+}
+
+// Hangup shuts the socket in both directions: who writes to it fails, who reads
+// gets what has arrived, and then EOF.
+func (p *Process) Hangup() {
+	if conn, err := p.socket.SyscallConn(); err == nil {
+		_ = conn.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	}
+}
+
+// Add adds a frame to what Flush writes. It fails once the process has ended.
+func (p *Process) Add(h wire.Header, payload []byte) error {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	return p.out.Add(h, payload)
+}
+
+// Flush writes the frames that were added. It fails once the process has ended.
+func (p *Process) Flush() error {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	return p.out.Flush()
+}
+
+// flushTime is how long Release waits for what the worker wrote to be passed on: to
+// an output that takes it, that is no time at all.
+const flushTime = time.Second
+
+// Release closes what the parent has of the process, and waits a moment for its
+// output to be passed on. Ended is closed, and nobody reads or writes any more.
+func (p *Process) Release() {
+	p.socket.Close()
+	p.Page.unmap()
+	patience := time.NewTimer(flushTime)
+	defer patience.Stop()
+	p.stderr.flushed(patience.C)
+	if p.stdout != nil {
+		p.stdout.flushed(patience.C)
+	}
+}
+
+// CheckSystem returns nil where worker processes can be had.
+func CheckSystem() error { return nil }

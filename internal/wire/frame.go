@@ -1,0 +1,214 @@
+package wire
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// A Kind says what a frame is.
+type Kind uint8
+
+// The kinds of frames. A worker greets with Hello and is answered with Setup. Then
+// each Call is followed by its Args, and answered with one Result, Error or Skipped
+// for each of them, in their order.
+const (
+	KindHello     Kind = iota + 1 // worker: who it is; Seq is Magic and Item is Version, so that any version can read them
+	KindSetup                     // parent: what the worker is to be
+	KindCall                      // parent: a call; Item is the number of Args that follow
+	KindArg                       // parent: the argument of one item
+	KindInterrupt                 // parent: end the context of a call
+	KindBye                       // parent: end; sent to an idle worker
+	KindResult                    // worker: the value of one item
+	KindError                     // worker: the error of one item
+	KindSkipped                   // worker: an item that never began, since its call was interrupted
+)
+
+// Flags of frames that carry a value.
+const (
+	FlagAlone  uint8 = 1 << iota // the value is encoded on its own, outside of the stream
+	FlagStart                    // the first value of a stream: forget the one before
+	FlagEnd                      // the last value of a stream: let go of its buffers
+	FlagAbsent                   // of an Arg: there is none, and no answer is wanted
+)
+
+const (
+	// Magic begins every conversation.
+	Magic uint64 = 0x66757475_72657301
+
+	// Version is that of the protocol. Both sides must have the same.
+	Version uint32 = 1
+
+	// ErrorAllowance is what a frame may be beyond the largest value: room for a value's
+	// types, and for an error where values are small.
+	ErrorAllowance = 8 << 20
+
+	headerLen = 24
+	bufferLen = 64 << 10
+
+	// A payload up to smallLen is copied behind its header, so that both go out in
+	// one write.
+	smallLen = 32 << 10
+
+	// firstRead is how much is allocated for a payload on its header's word alone.
+	firstRead = 1 << 20
+)
+
+// A Header precedes a payload of Len bytes: three words of 64 bits, the lowest byte
+// first. The third holds Item, Kind and Flags.
+type Header struct {
+	Len   uint64
+	Seq   uint64 // the call
+	Item  uint32 // the item of the call
+	Kind  Kind
+	Flags uint8
+}
+
+// A Frame is a header and its payload.
+type Frame struct {
+	Header
+	Payload []byte
+}
+
+// A LimitError reports a frame that claims to be larger than allowed.
+type LimitError struct {
+	Len   uint64
+	Limit int64
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("wire: a frame of %d bytes is over the limit of %d", e.Len, e.Limit)
+}
+
+// Append adds a frame to b and returns it.
+func Append(b []byte, h Header, payload []byte) []byte {
+	return append(appendHeader(b, h, len(payload)), payload...)
+}
+
+func appendHeader(b []byte, h Header, n int) []byte {
+	b = binary.LittleEndian.AppendUint64(b, uint64(n))
+	b = binary.LittleEndian.AppendUint64(b, h.Seq)
+	b = binary.LittleEndian.AppendUint32(b, h.Item)
+	return append(b, byte(h.Kind), h.Flags, 0, 0)
+}
+
+// A Writer gathers frames and writes them together. It is not safe for concurrent
+// use. After an error it stays with it.
+type Writer struct {
+	w   io.Writer
+	buf []byte
+	err error
+}
+
+// NewWriter returns a Writer to w.
+func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
+
+// Add adds a frame. What has gathered is written when it is large.
+func (w *Writer) Add(h Header, payload []byte) error {
+	if len(payload) <= smallLen {
+		w.buf = Append(w.buf, h, payload)
+		if len(w.buf) >= bufferLen {
+			return w.Flush()
+		}
+		return w.err
+	}
+	w.buf = appendHeader(w.buf, h, len(payload))
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, w.err = w.w.Write(payload)
+	return w.err
+}
+
+// Flush writes what has gathered.
+func (w *Writer) Flush() error {
+	if w.err == nil && len(w.buf) > 0 {
+		_, w.err = w.w.Write(w.buf)
+	}
+	w.buf = w.buf[:0]
+	return w.err
+}
+
+// A Reader reads frames. It is not safe for concurrent use.
+type Reader struct {
+	r     *bufio.Reader
+	limit int64
+	reuse bool
+	small []byte // the payload of the last small frame, if reuse is set
+}
+
+// NewReader returns a Reader of frames of at most limit bytes. With reuse, a payload
+// is valid until the next frame is read.
+func NewReader(r io.Reader, limit int64, reuse bool) *Reader {
+	return &Reader{r: bufio.NewReaderSize(r, bufferLen), limit: limit, reuse: reuse}
+}
+
+// SetLimit changes the largest payload from now on.
+func (r *Reader) SetLimit(limit int64) { r.limit = limit }
+
+// Next reads a frame. It answers io.EOF where the stream ends between two frames,
+// io.ErrUnexpectedEOF where it ends inside of one, and a *LimitError, before it
+// allocates anything, for a frame that is too large.
+func (r *Reader) Next() (Frame, error) {
+	head, err := r.r.Peek(headerLen)
+	if err != nil {
+		if errors.Is(err, io.EOF) && len(head) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		return Frame{}, err
+	}
+	f := Frame{Header: Header{
+		Len:   binary.LittleEndian.Uint64(head),
+		Seq:   binary.LittleEndian.Uint64(head[8:]),
+		Item:  binary.LittleEndian.Uint32(head[16:]),
+		Kind:  Kind(head[20]),
+		Flags: head[21],
+	}}
+	if f.Len > uint64(max(r.limit, 0)) {
+		return Frame{Header: f.Header}, &LimitError{Len: f.Len, Limit: r.limit}
+	}
+	if _, err := r.r.Discard(headerLen); err != nil {
+		return Frame{}, err
+	}
+	if f.Payload, err = r.payload(int(f.Len)); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return Frame{}, err
+	}
+	return f, nil
+}
+
+// payload reads n bytes. Of a large n it allocates no more than twice what has
+// arrived: a header is only a claim.
+func (r *Reader) payload(n int) ([]byte, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	if n <= smallLen {
+		b := r.small
+		if !r.reuse || cap(b) < n {
+			b = make([]byte, n)
+		}
+		if r.reuse {
+			r.small = b[:cap(b)]
+		}
+		b = b[:n]
+		_, err := io.ReadFull(r.r, b)
+		return b, err
+	}
+	b := make([]byte, min(n, firstRead))
+	for have := 0; ; {
+		if _, err := io.ReadFull(r.r, b[have:]); err != nil {
+			return nil, err
+		}
+		if have = len(b); have == n {
+			return b, nil
+		}
+		more := make([]byte, min(n, 2*have))
+		copy(more, b)
+		b = more
+	}
+}

@@ -1,0 +1,122 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/gob"
+	"errors"
+	"time"
+)
+
+// A Hello is how a worker introduces itself.
+type Hello struct {
+	PID   int        // as it sees itself; in a namespace of its own it has another outside
+	Tasks []TaskInfo // what it can run
+}
+
+// A TaskInfo names a task and its types.
+type TaskInfo struct{ Name, Signature string }
+
+// A Setup tells a worker what it is to be.
+type Setup struct {
+	Name       string
+	Index      int // its place in its pool, from 0
+	GOMAXPROCS int // 0: as it is
+	MaxMessage int64
+}
+
+// Marshal encodes a Hello or a Setup.
+func Marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	err := gob.NewEncoder(&b).Encode(v)
+	return b.Bytes(), err
+}
+
+// Unmarshal decodes what Marshal encoded.
+func Unmarshal(b []byte, v any) error { return gob.NewDecoder(bytes.NewReader(b)).Decode(v) }
+
+// A CallHead is what a call's items have in common.
+type CallHead struct {
+	Task      string
+	Signature string        // "" if the two sides compared it in the handshake
+	Timeout   time.Duration // for each item; 0: none
+	Deadline  int64         // of the caller's context, as Monotonic has it; 0: none
+	Discard   bool          // only the error is wanted
+}
+
+const (
+	hasDeadline = 1 << iota
+	wantsDiscard
+)
+
+var errBadCall = errors.New("wire: a call that cannot be read")
+
+// Append adds the encoded h to b and returns it.
+func (h *CallHead) Append(b []byte) []byte {
+	var flags byte
+	if h.Deadline != 0 {
+		flags |= hasDeadline
+	}
+	if h.Discard {
+		flags |= wantsDiscard
+	}
+	b = append(b, flags)
+	b = binary.AppendVarint(b, int64(h.Timeout))
+	if h.Deadline != 0 {
+		b = binary.AppendVarint(b, h.Deadline)
+	}
+	b = binary.AppendUvarint(b, uint64(len(h.Task)))
+	b = append(b, h.Task...)
+	return append(b, h.Signature...)
+}
+
+// ParseCallHead decodes what Append encoded.
+func ParseCallHead(b []byte) (h CallHead, err error) {
+	if len(b) == 0 {
+		return h, errBadCall
+	}
+	flags := b[0]
+	b = b[1:]
+	h.Discard = flags&wantsDiscard != 0
+	timeout, n := binary.Varint(b)
+	if n <= 0 || timeout < 0 {
+		return h, errBadCall
+	}
+	h.Timeout = time.Duration(timeout)
+	b = b[n:]
+	if flags&hasDeadline != 0 {
+		if h.Deadline, n = binary.Varint(b); n <= 0 {
+			return h, errBadCall
+		}
+		b = b[n:]
+	}
+	name, n := binary.Uvarint(b)
+	if n <= 0 || name > uint64(len(b)-n) {
+		return h, errBadCall
+	}
+	b = b[n:]
+	h.Task, h.Signature = string(b[:name]), string(b[name:])
+	return h, nil
+}
+
+// An Interruption ends the context of a call.
+type Interruption struct {
+	Deadline bool   // its Err is context.DeadlineExceeded, otherwise context.Canceled
+	Cause    []byte // as package executor encodes errors
+}
+
+// Append adds the encoded i to b and returns it.
+func (i *Interruption) Append(b []byte) []byte {
+	if i.Deadline {
+		return append(append(b, 1), i.Cause...)
+	}
+	return append(append(b, 0), i.Cause...)
+}
+
+// ParseInterruption decodes what Append encoded.
+func ParseInterruption(b []byte) (i Interruption, err error) {
+	if len(b) == 0 || b[0] > 1 {
+		return i, errors.New("wire: an interruption that cannot be read")
+	}
+	return Interruption{Deadline: b[0] == 1, Cause: b[1:]}, nil
+}

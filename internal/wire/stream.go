@@ -1,0 +1,203 @@
+package wire
+
+import (
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"sync"
+)
+
+// A gob stream describes each type once, so a stream that lasts costs a fraction of
+// one for each value. But both sides must stay in step, and that is what this file
+// is about:
+//
+//   - The descriptions of a closed type (one that holds no interfaces) precede its
+//     first value. They are understood before the value is looked at, so a value
+//     that is skipped, or fails to decode, or panics half-way, takes nothing along.
+//   - Behind an interface any type can hide, and it is described inside the value.
+//     Whoever skips the value misses the description. Such values are encoded alone,
+//     each by an encoder of its own.
+//   - An Encode that fails may have described types to nobody. The stream ends then,
+//     and the next value starts a new one.
+//   - gob keeps a buffer as large as the largest value. A stream ends after a large
+//     one, and both sides let go.
+
+// streamLen is the size of a value after which a stream ends.
+const streamLen = 256 << 10
+
+// An Encoder encodes values for the Decoder at the other end. It is not safe for
+// concurrent use.
+type Encoder struct {
+	limit  int64
+	stream *gob.Encoder // nil: the next value starts a stream
+	buf    []byte       // the value being encoded, its types' descriptions before it
+	flags  uint8
+}
+
+// NewEncoder returns an Encoder of values of at most limit bytes.
+func NewEncoder(limit int64) *Encoder { return &Encoder{limit: limit} }
+
+// Message has fn encode one value and returns it with the flags of its frame. The
+// bytes are valid until the next Message. If fn fails, panics or ends its goroutine,
+// nothing has happened to the stream but that it starts anew.
+func (e *Encoder) Message(fn func(*Encoder) error) (payload []byte, flags uint8, err error) {
+	if cap(e.buf) > streamLen {
+		e.buf = nil
+	}
+	e.buf, e.flags = e.buf[:0], 0
+	done := false
+	defer func() {
+		if !done {
+			e.Drop()
+		}
+	}()
+	if err := fn(e); err != nil {
+		return nil, 0, err
+	}
+	done = true
+	if len(e.buf) > streamLen && e.flags&FlagAlone == 0 {
+		e.flags |= FlagEnd
+		e.stream = nil
+	}
+	return e.buf, e.flags, nil
+}
+
+// Drop says that the last message will not be sent.
+func (e *Encoder) Drop() { e.stream = nil }
+
+// Encode encodes v. It is for the function given to Message.
+func (e *Encoder) Encode(v any) error {
+	if !closed(reflect.TypeOf(v)) {
+		e.flags = FlagAlone
+		return gob.NewEncoder(e).Encode(v)
+	}
+	if e.stream == nil {
+		e.stream = gob.NewEncoder(e)
+		e.flags = FlagStart
+	}
+	return e.stream.Encode(v)
+}
+
+// Write is for gob.
+func (e *Encoder) Write(b []byte) (int, error) {
+	if int64(len(e.buf)+len(b)) > e.limit {
+		return 0, fmt.Errorf("%d bytes are over the limit of %d for one value", len(e.buf)+len(b), e.limit)
+	}
+	e.buf = append(e.buf, b...)
+	return len(b), nil
+}
+
+// errNoStream reports a frame that goes on with a stream that never started.
+var errNoStream = errors.New("wire: a value of a stream that has not started")
+
+// A Decoder decodes what an Encoder encoded. It is not safe for concurrent use.
+type Decoder struct {
+	stream *gob.Decoder
+	src    source // of stream
+}
+
+// Message has fn decode the value of f, once at most, and returns what fn does.
+func (d *Decoder) Message(f Frame, fn func(*Value) error) error {
+	v := &Value{}
+	switch {
+	case f.Flags&FlagAlone != 0:
+		v.dec = gob.NewDecoder(&source{f.Payload})
+	case f.Flags&FlagStart != 0:
+		d.stream = gob.NewDecoder(&d.src)
+		fallthrough
+	default:
+		if d.stream == nil {
+			return errNoStream
+		}
+		v.dec = d.stream
+		d.src.rest = f.Payload
+	}
+	defer func() { // also if fn ends its goroutine
+		if !v.used && v.dec == d.stream {
+			_ = v.dec.DecodeValue(reflect.Value{}) // for the descriptions before the value
+		}
+		d.src.rest = nil
+		if f.Flags&FlagEnd != 0 {
+			d.stream = nil
+		}
+	}()
+	return fn(v)
+}
+
+// Skip passes over the value of f.
+func (d *Decoder) Skip(f Frame) { _ = d.Message(f, func(*Value) error { return nil }) }
+
+// A Value is one value that waits to be decoded.
+type Value struct {
+	dec  *gob.Decoder
+	used bool
+}
+
+// Decode decodes the value into v.
+func (m *Value) Decode(v any) error {
+	m.used = true
+	return m.dec.Decode(v)
+}
+
+// A source is a payload as gob reads it. It is an io.ByteReader so that gob puts no
+// buffer of its own before it.
+type source struct{ rest []byte }
+
+func (s *source) Read(p []byte) (int, error) {
+	if len(s.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, s.rest)
+	s.rest = s.rest[n:]
+	return n, nil
+}
+
+func (s *source) ReadByte() (byte, error) {
+	if len(s.rest) == 0 {
+		return 0, io.EOF
+	}
+	b := s.rest[0]
+	s.rest = s.rest[1:]
+	return b, nil
+}
+
+// closedTypes remembers what closed answered.
+var closedTypes sync.Map // reflect.Type → bool
+
+// closed reports whether no value of t holds an interface that gob looks into.
+func closed(t reflect.Type) bool {
+	if c, ok := closedTypes.Load(t); ok {
+		return c.(bool)
+	}
+	c := closedUnder(t, map[reflect.Type]bool{})
+	closedTypes.Store(t, c)
+	return c
+}
+
+// closedUnder is closed for a type inside of those in seen.
+func closedUnder(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if seen[t] {
+		return true
+	}
+	seen[t] = true
+	if t.Kind() != reflect.Interface && EncodesItself(t) {
+		return true // its own bytes, which gob does not look into
+	}
+	switch t.Kind() {
+	case reflect.Interface:
+		return false
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return closedUnder(t.Elem(), seen)
+	case reflect.Map:
+		return closedUnder(t.Key(), seen) && closedUnder(t.Elem(), seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if f := t.Field(i); f.IsExported() && !closedUnder(f.Type, seen) {
+				return false
+			}
+		}
+	}
+	return true
+}

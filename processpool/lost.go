@@ -1,0 +1,212 @@
+package processpool
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"example.com/futures/executor"
+	"example.com/futures/internal/proc"
+)
+
+// judge decides what becomes of the call that the process had when it ended. All that
+// it wrote has been read, so items up to next keep what they ended with. The next one
+// is lost if the process had taken it up, and what lies behind it runs elsewhere.
+func (w *process) judge(j *job) {
+	w.pool.countLost() // before anybody learns of it by a call
+	p := w.proc
+	w.mu.Lock()
+	w.cur = nil
+	j.stopTimers()
+	w.skipAbsent(j)
+	item, reason := j.next, j.reason
+	if j.interrupted {
+		reason = j.cause
+	}
+	taken := j.offered && p.Page.Taken(j.seq) && p.Page.Begun(j.seq) > item-j.first
+	w.mu.Unlock()
+	remains := part{call: j.call, from: item, to: j.to, tries: j.tries, started: j.started, absent: j.absent}
+	if item > j.from {
+		remains.tries = 0 // another item's
+	}
+	if item >= j.end || !taken {
+		w.pool.left(j, remains)
+		return
+	}
+	w.useful = true
+	lost := w.lostError(j.call.Task(), reason)
+	if reason == nil && remains.tries < j.call.Retries() && w.pool.mayRetry() {
+		w.pool.retry(j.call, lost)
+		remains.tries++
+		w.pool.left(j, remains)
+		return
+	}
+	j.call.Fail(item, executor.JoinCause(lost, reason))
+	remains.from, remains.tries = item+1, 0
+	w.pool.left(j, remains)
+}
+
+// lostError says how the process ended. reason is why it was killed, if it was.
+func (w *process) lostError(task string, reason error) *executor.WorkerLostError {
+	p := w.proc
+	exit := p.Exit()
+	cause := errors.New(exit.String())
+	w.mu.Lock()
+	wrong := w.wrong
+	w.mu.Unlock()
+	switch {
+	case wrong != nil && exit.Signal == syscall.SIGKILL:
+		cause = fmt.Errorf("%v: %w", cause, wrong)
+	case reason != nil && exit.Signal == syscall.SIGKILL:
+		cause = fmt.Errorf("killed, since the call went on after it was to end")
+	}
+	return &executor.WorkerLostError{PID: p.PID, Task: task, ExitCode: exit.Code, Signal: exit.Signal, Stderr: p.Stderr(), Cause: cause}
+}
+
+// mayRetry reports whether calls whose worker was lost run again.
+func (p *Pool) mayRetry() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.broken == nil && p.state < closing
+}
+
+// retry counts and tells that an item runs again.
+func (p *Pool) retry(c executor.Call, lost error) {
+	p.mu.Lock()
+	p.stats.Retried++
+	p.mu.Unlock()
+	p.observe(executor.Event{Kind: executor.EventRetry, Items: 1, Err: lost}, c)
+}
+
+// started counts w as ready.
+func (p *Pool) started(w *process) {
+	p.mu.Lock()
+	p.starting--
+	p.ready++
+	p.expect(w)
+	p.mu.Unlock()
+	p.observe(executor.Event{Kind: executor.EventWorkerStart, Worker: w.pid()}, nil)
+}
+
+// countLost counts a worker that died.
+func (p *Pool) countLost() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stats.WorkersLost++
+}
+
+// ended is called when the process of w has ended. died says that it was not asked to.
+func (p *Pool) ended(w *process, pr *proc.Process, died bool) {
+	e := executor.Event{Kind: executor.EventWorkerEnd, Worker: pr.PID}
+	if died {
+		lost := w.lostError("", nil)
+		e.Kind, e.Err = executor.EventWorkerLost, lost
+		p.log.Warn("worker process lost", "pool", p.cfg.Worker.Name, "pid", pr.PID, "how", pr.Exit().String())
+	}
+	p.observe(e, nil)
+	p.mu.Lock()
+	p.ready--
+	var give bool
+	if died {
+		give = !w.useful && p.state < closing && p.fails()
+	}
+	p.remove(w)
+	p.mu.Unlock()
+	if give {
+		p.breakWith(fmt.Errorf("workers die before they take up a call: %w", e.Err))
+	}
+}
+
+// forget is called when nothing is left of a worker.
+func (p *Pool) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owners--
+	p.settle()
+}
+
+// remove takes w from the pool's workers: another may start. mu is held.
+func (p *Pool) remove(w *process) {
+	p.arrived(w)
+	if w.leaving {
+		w.leaving = false
+		p.leaving--
+	}
+	p.workers[w.index] = nil
+	delete(p.workers, w.index)
+	p.dispatch()
+}
+
+// The pauses between starts that fail, and how many in a row break a pool.
+const (
+	firstPause   = 20 * time.Millisecond
+	lastPause    = time.Second
+	mostFailures = 3
+)
+
+// startFailed takes w from the pool, which tries again after a pause, or breaks.
+func (p *Pool) startFailed(w *process, err error) {
+	var mismatch *proc.MismatchError
+	var init *initError
+	final := errors.As(err, &mismatch) || errors.As(err, &init)
+	p.mu.Lock()
+	p.starting--
+	unwanted := errors.Is(err, errStopped) || p.state >= closing
+	give := !unwanted && (p.fails() || final)
+	p.remove(w)
+	p.mu.Unlock()
+	if !unwanted {
+		p.log.Error("worker process not ready", "pool", p.cfg.Worker.Name, "error", err)
+	}
+	if give {
+		p.breakWith(err)
+	}
+	p.forget()
+}
+
+// fails counts a worker that was of no use, and reports whether there were so many in a
+// row that the pool is broken. If not, it pauses before the next start. mu is held.
+func (p *Pool) fails() bool {
+	p.failures++
+	if p.failures >= mostFailures && p.ready == 0 {
+		return true
+	}
+	if !p.resting {
+		p.resting = true
+		time.AfterFunc(min(lastPause, firstPause<<min(p.failures, 10)), p.rested)
+	}
+	return false
+}
+
+// rested lets the pool start workers again.
+func (p *Pool) rested() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.resting = false
+	p.dispatch()
+}
+
+// breakWith makes the pool refuse calls, and fails what is queued, each call with an
+// error of its own. What runs goes on.
+func (p *Pool) breakWith(cause error) {
+	p.mu.Lock()
+	if p.broken != nil {
+		p.mu.Unlock()
+		return
+	}
+	if p.state == open {
+		close(p.refuses)
+	}
+	p.broken = cause
+	calls, front := p.queue.takeCalls(), p.queue.takeFront()
+	p.settle()
+	p.mu.Unlock()
+	p.log.Error("process pool broken", "pool", p.cfg.Worker.Name, "cause", cause)
+	for _, c := range calls {
+		front = append(front, part{call: c, to: c.Len()})
+	}
+	for _, r := range front {
+		p.fail(r, func() error { return &executor.BrokenError{Cause: cause} })
+	}
+}

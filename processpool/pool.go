@@ -1,0 +1,376 @@
+package processpool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"example.com/futures/executor"
+	"example.com/futures/internal/proc"
+)
+
+// A Pool runs calls in worker processes. It is an [executor.Executor]: programs use
+// it through executor.Submit, executor.Map and their like. It is made by [New].
+//
+// A Pool is safe for concurrent use. Whoever made it closes it, by Shutdown, Close,
+// Terminate, Kill or several of them. One that is dropped instead keeps its idle
+// workers until the program ends.
+type Pool struct {
+	cfg     Config // fixed by New, but for Workers, which is max
+	log     *slog.Logger
+	done    chan struct{} // closed when the pool refuses calls, all have ended, and no worker is left
+	refuses chan struct{} // closed when the pool begins to refuse calls
+
+	// mu guards the fields below, and those of workers that say so. It is not held
+	// while anything waits, nor while user code or a Call's methods run, but for
+	// Accept, IsDone and what only tells. Lock order: Pool.mu, then worker.mu.
+	mu       sync.Mutex
+	state    state
+	broken   error            // why the pool cannot work, once it cannot
+	max      int              // workers
+	workers  map[int]*process // by index
+	idle     []*process       // that wait for a call; the last one has waited least
+	ready    int              // workers that have served, or can
+	starting int              // workers that are not ready
+	coming   int              // workers that will ask for a call very soon
+	leaving  int              // workers that will not ask again
+	owners   int              // goroutines of workers, which outlive their place in workers
+	queue    queue
+	rooms    []*room                // who waits for room, in the order in which they get it
+	running  map[executor.Call]*job // by a worker, or about to be
+
+	failures int  // starts in a row that failed
+	resting  bool // between two starts
+
+	pending int // items that were accepted and have not started
+	live    int // items that were accepted and have not ended
+	stats   executor.Stats
+	began   map[executor.Call]time.Time // with an observer: when the item that runs began
+}
+
+// A state says what becomes of calls.
+//
+//	open ──▶ draining ──▶ closing ──▶ killing
+//
+// A pool goes to the right only, and may leave states out.
+type state int
+
+const (
+	open     state = iota
+	draining       // refuses new calls
+	closing        // and has cancelled and interrupted the others
+	killing        // and runs none of them again
+)
+
+var _ executor.Executor = (*Pool)(nil)
+
+// New returns a pool with the given settings. It starts no worker: each is started
+// when a call comes and all others are busy.
+//
+// Errors: a field of cfg that makes no sense or is not supported, by name; one that
+// matches errors.ErrUnsupported on systems other than Linux; one that says what to do
+// if this program never called worker.Main, for its workers would run the program
+// instead of serving it.
+//
+// Reference: concurrent.futures.ProcessPoolExecutor (Python 3.14).
+func New(cfg Config) (*Pool, error) {
+	if err := proc.CheckSystem(); err != nil {
+		return nil, fmt.Errorf("processpool: %w", err)
+	}
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if err := proc.MayStart(len(cfg.Worker.Command) == 0); err != nil {
+		return nil, fmt.Errorf("processpool: %w", err)
+	}
+	return &Pool{
+		cfg: cfg, log: cfg.Worker.Logger, max: cfg.Workers,
+		done: make(chan struct{}), refuses: make(chan struct{}),
+		workers: map[int]*process{}, running: map[executor.Call]*job{}, began: map[executor.Call]time.Time{},
+	}, nil
+}
+
+// Execute takes a call; see [executor.Executor]. It waits only for room in a bounded
+// queue: until the call's context ends, whose cause it then returns, or the pool is
+// shut down.
+//
+// Errors: [executor.ErrShutdown], [executor.ErrQueueFull], [executor.ErrNotPortable],
+// an [*executor.BrokenError], or the cause of the end of the call's context.
+func (p *Pool) Execute(c executor.Call) error {
+	if err := c.Portable(); err != nil {
+		return err
+	}
+	if err := p.enter(c); err != nil {
+		return err
+	}
+	c.Accept(host{p})
+	p.observe(executor.Event{Kind: executor.EventSubmit, Items: c.Len()}, c)
+	p.mu.Lock()
+	if p.broken != nil || p.state >= closing {
+		p.mu.Unlock()
+		p.refuse(c) // it came in before; others were cancelled meanwhile
+		return nil
+	}
+	p.queue.push(c)
+	p.dispatch()
+	p.mu.Unlock()
+	return nil
+}
+
+// refuse ends an accepted call that will not run.
+func (p *Pool) refuse(c executor.Call) {
+	p.mu.Lock()
+	broken := p.broken
+	p.mu.Unlock()
+	if broken == nil {
+		c.Cancel(executor.ErrShutdown)
+		return
+	}
+	p.fail(part{call: c, to: c.Len()}, func() error { return &executor.BrokenError{Cause: broken} })
+}
+
+// fail ends all items of what has been taken out of the queue, each with an error of
+// its own.
+func (p *Pool) fail(r part, err func() error) {
+	if !r.started && !p.start(r.call) {
+		return
+	}
+	for i := r.from; i < r.to; i++ {
+		if !r.absent[i] {
+			r.call.Fail(i, err())
+		}
+	}
+}
+
+// start moves a call to running, and reports false if it was cancelled.
+func (p *Pool) start(c executor.Call) bool {
+	if !c.Start() {
+		return false
+	}
+	p.mu.Lock()
+	p.pending -= c.Len()
+	p.makeRoom()
+	p.mu.Unlock()
+	return true
+}
+
+// dispatch gives what is queued its workers: idle ones first, then new ones. mu is
+// held, here and by its caller's change that made it necessary.
+func (p *Pool) dispatch() {
+	if p.over() {
+		return
+	}
+	need := p.queue.waiting() - p.coming
+	for ; need > 0 && len(p.idle) > 0; need-- {
+		w := p.idle[len(p.idle)-1]
+		p.idle = p.idle[:len(p.idle)-1]
+		p.expect(w)
+		w.wake <- struct{}{}
+	}
+	for need -= p.starting; need > 0 && !p.resting && len(p.workers)-p.leaving < p.max; need-- {
+		p.spawn()
+	}
+}
+
+// expect notes that w will ask for a call. mu is held.
+func (p *Pool) expect(w *process) {
+	if !w.expected {
+		w.expected = true
+		p.coming++
+	}
+}
+
+// arrived notes that w asks, or never will. mu is held.
+func (p *Pool) arrived(w *process) {
+	if w.expected {
+		w.expected = false
+		p.coming--
+	}
+}
+
+// spawn adds a worker. mu is held.
+func (p *Pool) spawn() {
+	index := 0
+	for p.workers[index] != nil {
+		index++
+	}
+	w := newProcess(p, index)
+	p.workers[index] = w
+	p.starting++
+	p.owners++
+	go w.run() // ends with the process; the pool's done waits for it
+}
+
+// over reports whether workers have no more to do. mu is held.
+func (p *Pool) over() bool { return p.broken != nil || p.state >= draining && p.live == 0 }
+
+// settle ends the workers when there is no more to do. It is called when live has
+// fallen, when a worker is gone, and when the pool goes on to another state. mu is
+// held.
+func (p *Pool) settle() {
+	if !p.over() {
+		return
+	}
+	for _, w := range p.idle {
+		w.wake <- struct{}{}
+	}
+	p.idle = nil
+	for _, w := range p.workers {
+		w.stop()
+	}
+	if p.state >= draining && p.live == 0 && p.owners == 0 {
+		select {
+		case <-p.done:
+		default:
+			close(p.done)
+		}
+	}
+}
+
+// advance moves the pool to state s, unless it is there, and reports whether it did.
+// mu is held.
+func (p *Pool) advance(s state) bool {
+	if p.state >= s {
+		return false
+	}
+	if p.state == open && p.broken == nil {
+		close(p.refuses)
+	}
+	p.state = s
+	return true
+}
+
+// Shutdown refuses new calls and waits until all that were accepted have ended and
+// the workers are gone; see [executor.Executor].
+func (p *Pool) Shutdown(ctx context.Context, opts ...executor.ShutdownOption) error {
+	p.mu.Lock()
+	p.advance(draining)
+	var calls []executor.Call
+	if executor.NewShutdownOptions(opts...).CancelPending {
+		calls = p.queue.takeCalls()
+	}
+	p.settle()
+	p.mu.Unlock()
+	for _, c := range calls {
+		c.Cancel(executor.ErrShutdown)
+	}
+	select {
+	case <-p.done: // also under a ctx that has ended
+		return nil
+	default:
+	}
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("processpool: Shutdown: calls are still running: %w", ended(ctx))
+	}
+}
+
+// ended returns an error that matches what a ctx that has ended says, and its cause.
+func ended(ctx context.Context) error {
+	if cause := context.Cause(ctx); !errors.Is(cause, ctx.Err()) {
+		return fmt.Errorf("%w: %w", ctx.Err(), cause)
+	}
+	return context.Cause(ctx)
+}
+
+// Close refuses new calls, cancels what is queued, interrupts what runs and waits
+// until the workers are gone; see [executor.Executor]. The worker of a call that goes
+// on for longer than Config.Worker.KillGrace is killed.
+//
+// Close returns nil.
+func (p *Pool) Close() error {
+	p.close(closing)
+	p.mu.Lock()
+	running := make([]executor.Call, 0, len(p.running))
+	for c := range p.running {
+		running = append(running, c)
+	}
+	for _, w := range p.workers {
+		w.stop()
+	}
+	p.mu.Unlock()
+	for _, c := range running {
+		c.Interrupt(executor.ErrShutdown)
+	}
+	<-p.done
+	return nil
+}
+
+// close moves the pool to s and ends what is queued.
+func (p *Pool) close(s state) {
+	p.mu.Lock()
+	p.advance(s)
+	calls, front := p.queue.takeCalls(), p.queue.takeFront()
+	p.settle()
+	p.mu.Unlock()
+	for _, c := range calls {
+		c.Cancel(executor.ErrShutdown)
+	}
+	for _, r := range front {
+		p.fail(r, func() error { return cancelled(executor.ErrShutdown) })
+	}
+}
+
+// Resize changes the largest number of workers. If there may be more now, what is
+// queued is taken up at once; if fewer, idle workers end now and others after their
+// call.
+//
+// Errors: workers is below 1; [executor.ErrShutdown] or an [*executor.BrokenError]
+// where the pool is that. Nothing has changed then.
+func (p *Pool) Resize(workers int) error {
+	if workers < 1 {
+		return fmt.Errorf("processpool: Resize to %d workers: want 1 or more", workers)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.usable(); err != nil {
+		return err
+	}
+	p.max = workers
+	for len(p.idle) > 0 && len(p.workers)-p.leaving > p.max {
+		w := p.idle[0] // it has waited longest
+		p.idle = p.idle[1:]
+		p.leave(w)
+		w.wake <- struct{}{}
+	}
+	p.makeRoom()
+	p.dispatch()
+	return nil
+}
+
+// leave notes that w will not ask for a call again. mu is held.
+func (p *Pool) leave(w *process) {
+	if !w.leaving {
+		w.leaving = true
+		p.leaving++
+	}
+}
+
+// usable returns why the pool takes no calls, or nil. mu is held.
+func (p *Pool) usable() error {
+	switch {
+	case p.broken != nil:
+		return &executor.BrokenError{Cause: p.broken}
+	case p.state != open:
+		return executor.ErrShutdown
+	}
+	return nil
+}
+
+// Stats returns a snapshot of the pool's counters. It waits for nobody; a call whose
+// future is done is counted as ended.
+func (p *Pool) Stats() executor.Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.stats
+	s.Workers = len(p.workers)
+	s.Idle = len(p.idle)
+	s.Queued = p.pending
+	s.Running = max(0, p.live-p.pending)
+	return s
+}

@@ -1,0 +1,27 @@
+package threadpool_test
+
+import (
+	"testing"
+
+	"example.com/futures/executor"
+	"example.com/futures/executor/executortest"
+	"example.com/futures/threadpool"
+)
+
+// TestExecutor checks that a thread pool keeps every promise of package executor.
+func TestExecutor(t *testing.T) {
+	executortest.Run(t, func(tb testing.TB, cfg executortest.Config) executor.Executor {
+		p, err := threadpool.New(threadpool.Config{
+			Workers:        cfg.Workers,
+			QueueLimit:     cfg.QueueLimit,
+			RejectWhenFull: cfg.RejectWhenFull,
+			Initializer:    cfg.Initializer,
+			Observer:       cfg.Observer,
+			Logger:         cfg.Logger,
+		})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return p
+	})
+}
