@@ -15,12 +15,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// large are primes that take seconds each: enough for minutes in all.
+// quick is a prime that takes 10 ms or more: long enough to be sent on its own.
+const quick = "112272535095293 "
+
+// large are primes that take seconds each.
 const large = "9223372036854775783 9223372036854775643 9223372036854775549 9223372036854775507 9223372036854775433 "
 
-// long is a list of which a tenth is done at once and the rest would take minutes.
-// The first quarter of it is what the program says it has done before a signal comes.
-func long() string { return strings.Repeat("2 ", 24) + strings.Repeat(large, 13) }
+// long is a list whose first quarter is done at once, which the program says. The
+// rest would take minutes.
+func long() string { return strings.Repeat(quick, 24) + strings.Repeat(large, 13) }
 
 // Ctrl-C, or SIGTERM, ends the program with a table of what it has done, and leaves
 // no process.
@@ -89,7 +92,7 @@ func TestPrimesTerminal(t *testing.T) {
 }
 
 func TestPrimesTerminalCtrlC(t *testing.T) {
-	numbers := append(strings.Fields(strings.Repeat("3 ", 4)), strings.Fields(strings.Repeat(large, 4))...)
+	numbers := append(strings.Fields(strings.Repeat(quick, 4)), strings.Fields(strings.Repeat(large, 4))...)
 	cmd := command(t, "primes", append([]string{"-backend", "processes", "-workers", "2"}, numbers...)...)
 	cmd.Env = append(cmd.Env, "TERM=xterm")
 	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 100})

@@ -103,8 +103,8 @@ func (c *chunk[A, R]) Cancelled() {
 }
 
 func (c *chunk[A, R]) InterruptRunning(cause error) bool {
+	c.ending().cancel(cause) // first: the items that stop cancels ask the context why
 	c.stop.Store(true)
-	c.ending().cancel(cause)
 	if c.flags.Load()&inRun == 0 && c.host != nil {
 		c.host.Interrupt(c, cause)
 	}

@@ -225,6 +225,9 @@ func (p *pool) Cancelled(c executor.Call) {
 	p.mu.Lock()
 	p.stats.Queued -= c.Len()
 	p.stats.Cancelled += uint64(c.Len())
+	if i := slices.Index(p.queue, c); i >= 0 {
+		p.queue = slices.Delete(p.queue, i, i+1)
+	}
 	p.forget(c)
 	p.mu.Unlock()
 	p.observe(c, executor.Event{Kind: executor.EventCancel, Items: c.Len(), Err: future.ErrCancelled})
@@ -233,9 +236,6 @@ func (p *pool) Cancelled(c executor.Call) {
 // forget drops c and lets others have its room. mu is held.
 func (p *pool) forget(c executor.Call) {
 	delete(p.calls, c)
-	if i := slices.Index(p.queue, c); i >= 0 {
-		p.queue = slices.Delete(p.queue, i, i+1)
-	}
 	p.wake()
 }
 

@@ -239,6 +239,9 @@ func (r *mapRun[A, R]) ended(cause error) error {
 
 // abandon lets go of what is still in flight.
 func (r *mapRun[A, R]) abandon() {
+	for _, c := range r.flight { // before those that run end, and their workers take the next
+		c.Cancel(context.Canceled)
+	}
 	for _, c := range r.flight {
 		c.Interrupt(context.Canceled)
 	}

@@ -29,14 +29,22 @@ func Example() {
 }
 
 func ExampleFuture() {
-	f := later(time.Millisecond, "hello")
-	f.AddDoneCallback(func(f *future.Future[string]) { fmt.Println("it is", f.State()) })
+	p := future.NewPromise[string]()
+	f := p.Future()
+	f.AddDoneCallback(func(f *future.Future[string]) { fmt.Println("callback:", f.State()) })
+	fmt.Println(f.State(), f.IsDone())
+	p.Start()
+	fmt.Println(f.State(), f.Cancel())
+	_ = p.Resolve("hello")
 	<-f.Done()
-	s, err := f.Result(context.Background())
-	fmt.Println(s, err)
-	// Unordered output:
-	// it is finished
+	fmt.Println(f.Result(context.Background()))
+	fmt.Println(f)
+	// Output:
+	// pending false
+	// running false
+	// callback: finished
 	// hello <nil>
+	// Future[string](finished, returned string)
 }
 
 // A wait that timed out is no failure of the call, which goes on.
@@ -70,20 +78,20 @@ func ExamplePromise() {
 	ctx, stop := context.WithCancelCause(context.Background())
 	p := future.NewPromise[string]()
 	p.OnInterrupt(stop)
-	go func() {
-		if !p.Start() {
-			return
-		}
-		<-ctx.Done() // a call that heeds its ctx
-		_ = p.Reject(context.Cause(ctx))
-	}()
-
-	f := p.Future()
-	for !f.Interrupt(errors.New("seen enough")) {
+	if p.Start() {
+		go func() {
+			<-ctx.Done() // a call that heeds its ctx
+			_ = p.Reject(context.Cause(ctx))
+		}()
 	}
-	_, err := f.Result(context.Background())
-	fmt.Println(err == nil, f.IsDone())
-	// Output: false true
+
+	fmt.Println(p.Future().Interrupt(errors.New("seen enough")))
+	fmt.Println(p.Future().Exception(context.Background()))
+	fmt.Println(p.Resolve("too late"))
+	// Output:
+	// true
+	// seen enough
+	// future: invalid state: Resolve of a future that is finished
 }
 
 func ExampleWait() {

@@ -60,7 +60,7 @@ func TestCrashTable(t *testing.T) {
 	for _, s := range steps {
 		t.Run(s.name, func(t *testing.T) {
 			ctx := within(t)
-			p := open(t, processpool.Config{Workers: 2})
+			p := open(t, processpool.Config{Workers: 2, Worker: hushed})
 			try := func(f fate, c check) {
 				t.Run(string(f), func(t *testing.T) {
 					before := p.Stats()
@@ -145,7 +145,7 @@ func TestRetryInChunk(t *testing.T) {
 // encoder ends its goroutine.
 func TestChunkArgumentsThatDoNotEncode(t *testing.T) {
 	ctx := within(t)
-	p := open(t, processpool.Config{Workers: 1})
+	p := open(t, processpool.Config{Workers: 1, Worker: hushed})
 	args := make([]bomb, 9)
 	args[0].encode, args[3].encode, args[4].encode, args[5].run, args[8].encode = anError, goexit, aPanic, exit3, anError
 	i := 0

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,6 +35,11 @@ var brood = executor.NewTask("brood", func(_ context.Context, path string) (int,
 
 // play is what this binary does in a role.
 func play(r string) {
+	if r == "echo" {
+		socket := os.NewFile(3, "socket")
+		_, _ = io.Copy(onlyWriter{socket}, onlyReader{socket})
+		os.Exit(0)
+	}
 	if r != "parent" {
 		fmt.Fprintln(os.Stderr, "no such role:", r)
 		os.Exit(2)
@@ -57,6 +63,12 @@ func play(r string) {
 	fmt.Println("ready", n)
 	select {}
 }
+
+// onlyWriter and onlyReader keep io.Copy from leaving the bytes to the kernel.
+type (
+	onlyWriter struct{ io.Writer }
+	onlyReader struct{ io.Reader }
+)
 
 // When the parent is killed its workers are gone within a second, and what they had
 // started with them. // SHU-22, SHU-02
@@ -125,13 +137,9 @@ func TestKillReachesTheGroup(t *testing.T) {
 // A program that never calls worker.Main gets an error that says so, and starts
 // nothing. // PRC-29
 func TestProgramWithoutMain(t *testing.T) {
-	dir := filepath.Join("testdata", "nomain")
 	binary := filepath.Join(t.TempDir(), "nomain")
-	build := exec.CommandContext(within(t), "go", "build", "-o", binary, "./"+dir)
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
-	cmd := exec.CommandContext(within(t), binary)
-	out, err = cmd.CombinedOutput()
+	build(t, "nomain", binary)
+	out, err := exec.CommandContext(within(t), binary).CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Contains(t, string(out), "call worker.Main() first in func main")
 	require.Contains(t, string(out), "started: 1\n")
@@ -142,10 +150,16 @@ func TestProgramWithoutMain(t *testing.T) {
 func TestBinaryReplaced(t *testing.T) {
 	ctx := within(t)
 	binary := filepath.Join(t.TempDir(), "replaced")
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "./"+filepath.Join("testdata", "replaced"))
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
-	out, err = exec.CommandContext(ctx, binary).CombinedOutput()
+	build(t, "replaced", binary)
+	out, err := exec.CommandContext(ctx, binary).CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Equal(t, "42\n", string(out))
+}
+
+// build builds a program of testdata.
+func build(t *testing.T, name, binary string) {
+	t.Helper()
+	cmd := exec.CommandContext(within(t), "go", "build", "-o", binary, "./"+filepath.Join("testdata", name))
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
 }

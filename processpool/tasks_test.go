@@ -7,11 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"example.com/futures/executor"
 	"example.com/futures/processpool"
@@ -60,6 +64,7 @@ func befall(f fate) error {
 		address := uintptr(0xdead0000)
 		*(*int)(*(*unsafe.Pointer)(unsafe.Pointer(&address))) = 1
 	case overflow:
+		debug.SetMaxStack(1 << 20)
 		return deeper(nil)
 	}
 	return nil
@@ -134,7 +139,7 @@ var (
 		case "dir":
 			return os.Getwd()
 		case "args":
-			return fmt.Sprint(len(os.Args), os.Args[0]), nil
+			return fmt.Sprintf("%d %s", len(os.Args), os.Args[0]), nil
 		case "descriptors":
 			return fmt.Sprint(descriptors()), nil
 		case "stdin":
@@ -217,3 +222,37 @@ func init() {
 	gob.Register(square{})
 	gob.Register(pair{})
 }
+
+// selfStopping returns a result during the writing of which its process is killed.
+var selfStopping = executor.NewTask("selfStopping", func(_ context.Context, n int) (halfSent, error) {
+	return halfSent{make([]byte, n)}, nil
+})
+
+// halfSent has its process killed while what it is encoded to is written: as soon as
+// there is something in the socket that this process has as descriptor 3, and that
+// does not hold all of it.
+type halfSent struct{ B []byte }
+
+func (h halfSent) GobEncode() ([]byte, error) {
+	go func() {
+		for {
+			if n, err := unix.IoctlGetInt(3, unix.TIOCOUTQ); err != nil || n > 1<<10 {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			}
+			runtime.Gosched()
+		}
+	}()
+	return h.B, nil
+}
+
+func (h *halfSent) GobDecode(b []byte) error {
+	h.B = b
+	return nil
+}
+
+// stubborn ignores SIGTERM.
+var stubborn = executor.NewTask("stubborn", func(_ context.Context, path string) (int, error) {
+	signal.Ignore(syscall.SIGTERM)
+	announce(path)
+	select {}
+})

@@ -3,7 +3,6 @@ package threadpool
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"weak"
@@ -30,9 +29,8 @@ import (
 // workers are on their way to fetch it. dispatch restores that after each change
 // that could break it, and it is why no call can be forgotten.
 type pool struct {
-	cfg     Config
-	handle  weak.Pointer[Pool] // for Lender.Executor; the workers must not keep the handle alive
-	refuses atomic.Bool        // state is not open; may be stale, so state is asked again under mu
+	cfg    Config
+	handle weak.Pointer[Pool] // for Lender.Executor; the workers must not keep the handle alive
 
 	initCtx  context.Context // what the initializer runs under; nil without one
 	initStop context.CancelCauseFunc
@@ -60,7 +58,7 @@ type pool struct {
 	queue    queue
 	dead     int // calls in the queue that are cancelled; off by what is on its way between two locks
 
-	announced int // accepted calls that the observer is being told of, and no worker yet
+	hands int // goroutines that hold accepted calls which no worker has: to announce or to end them
 
 	bound room // the bounded queue's book-keeping
 
@@ -76,20 +74,6 @@ type pool struct {
 	failed    atomic.Int64
 	stopped   atomic.Int64 // items of interrupted chunks that never ran
 }
-
-// state says which calls a pool takes.
-type state uint8
-
-const (
-	open     state = iota
-	draining       // no new calls; what was accepted runs
-	closed         // no new calls; what was queued is cancelled
-)
-
-var (
-	errOwnTask = errors.New("the caller is a task of this pool, which would wait for itself")
-	errGoexit  = errors.New("the worker's goroutine was ended by runtime.Goexit")
-)
 
 func newPool(cfg Config) *pool {
 	p := &pool{cfg: cfg, limit: cfg.Workers, done: make(chan struct{})}
@@ -151,6 +135,7 @@ func (p *pool) execute(c executor.Call) error {
 	}
 	p.submitted += uint64(n)
 	if p.events != nil && !p.announce(c, n) {
+		p.finish()
 		p.unlock()
 		return nil
 	}
@@ -171,22 +156,21 @@ func (p *pool) execute(c executor.Call) error {
 // reports whether c goes on its way; if not, the pool was closed or broke meanwhile,
 // and c has been ended as queued calls are.
 func (p *pool) announce(c executor.Call, items int) bool {
-	p.announced++
+	p.hands++
 	p.bound.reserve(items)
 	p.unlock()
 	p.events.submitted(c, items)
 	p.mu.Lock()
-	goes := p.broken == nil && !p.cancels
-	if !goes {
-		err := p.refusal()
-		p.unlock()
-		p.turnAway(c, err)
-		p.mu.Lock()
-	}
-	p.announced--
+	defer func() { p.hands-- }()
 	p.bound.release(items)
-	p.finish()
-	return goes
+	if p.broken == nil && !p.cancels {
+		return true
+	}
+	err := p.refusal()
+	p.unlock()
+	p.turnAway(c, err)
+	p.mu.Lock()
+	return false
 }
 
 // refusal returns why no call is taken, or nil. It is called with mu held.
@@ -264,134 +248,4 @@ func (p *pool) hire() {
 func (p *pool) unpark(w *worker) {
 	p.unlist(w)
 	w.then, p.wake = p.wake, w
-}
-
-// dismiss stops counting w, whose goroutine ends: it was told to, or ends by
-// itself. It is called with mu held.
-func (p *pool) dismiss(w *worker) {
-	w.gone = true
-	w.settle()
-	p.live--
-	p.workers[w.index] = nil
-	p.vacant = min(p.vacant, w.index)
-	p.taken += w.taken.Load()
-	p.dispatch()
-	p.finish()
-}
-
-// dismissIdle ends idle workers until the others are few enough. It is called with mu held.
-func (p *pool) dismissIdle(enough func() bool) {
-	for p.idle != nil && !enough() {
-		w := p.idle
-		p.unpark(w) // wakes up without a call
-		p.dismiss(w)
-	}
-}
-
-// finish closes done if there is nothing left to wait for. It is called with mu held.
-func (p *pool) finish() {
-	if p.live == 0 && p.announced == 0 && p.state != open && !p.finished {
-		p.finished = true
-		close(p.done)
-	}
-}
-
-// end moves the pool to a later state and returns the calls that are to be ended,
-// the queued ones first. It is called with mu held.
-func (p *pool) end(to state, cancelPending bool) []executor.Call {
-	p.state = max(p.state, to)
-	p.refuses.Store(true)
-	p.bound.refuse(executor.ErrShutdown)
-	var calls []executor.Call
-	if cancelPending {
-		p.cancels = true
-		calls = p.queue.take()
-	}
-	if to == closed {
-		for _, w := range p.workers {
-			if w != nil && w.call != nil {
-				calls = append(calls, w.call)
-			}
-		}
-	}
-	p.dismissIdle(never)
-	p.finish()
-	return calls
-}
-
-func never() bool { return false }
-
-// shutdown begins to shut down.
-func (p *pool) shutdown(cancelPending bool) {
-	p.mu.Lock()
-	calls := p.end(draining, cancelPending)
-	p.unlock()
-	for _, c := range calls {
-		c.Interrupt(executor.ErrShutdown)
-	}
-}
-
-// close begins to close. A call that a worker is about to start is found in its
-// worker, and Interrupt cancels it or, if it has started, ends its context.
-func (p *pool) close() {
-	p.mu.Lock()
-	calls := p.end(closed, true)
-	p.unlock()
-	if p.initStop != nil {
-		p.initStop(executor.ErrShutdown)
-	}
-	for _, c := range calls {
-		c.Interrupt(executor.ErrShutdown)
-	}
-}
-
-// abandon is what happens when the handle has been collected: what was accepted
-// runs, then the workers end. A pool that was shut down is left alone.
-func (p *pool) abandon() {
-	if !p.refuses.Load() {
-		p.shutdown(false)
-	}
-}
-
-// breakDown ends the pool's work after an initializer failed with err.
-func (p *pool) breakDown(err error) {
-	p.mu.Lock()
-	if p.state == closed || p.broken != nil {
-		p.unlock() // Close made it fail, or another was first
-		return
-	}
-	p.broken = err
-	p.refuses.Store(true)
-	p.bound.refuse(&executor.BrokenError{Cause: err})
-	calls := p.queue.take()
-	p.dismissIdle(never)
-	p.unlock()
-
-	p.cfg.Logger.Error("threadpool: the pool is broken: its initializer failed",
-		"initializer", p.cfg.Initializer.Name(), "err", err, "calls", len(calls))
-	for _, c := range calls {
-		p.turnAway(c, &executor.BrokenError{Cause: err})
-	}
-}
-
-// resize is Resize.
-func (p *pool) resize(limit int) error {
-	p.mu.Lock()
-	defer p.unlock()
-	if err := p.refusal(); err != nil {
-		return err
-	}
-	p.limit = limit
-	p.dispatch()
-	p.dismissIdle(func() bool { return !p.surplus() })
-	return nil
-}
-
-// ended returns an error that matches ctx.Err and, where it is another, the cause.
-func ended(ctx context.Context) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
-	if errors.Is(cause, err) {
-		return cause
-	}
-	return fmt.Errorf("%w: %w", err, cause)
 }

@@ -12,6 +12,7 @@ import (
 
 	"example.com/futures/executor"
 	"example.com/futures/future"
+	"example.com/futures/internal/lend"
 	"example.com/futures/threadpool"
 )
 
@@ -164,6 +165,42 @@ func TestLeftBehindWait(t *testing.T) {
 		close(g.open)
 		_, err := future.All(ctx, fs...)
 		require.NoError(t, err)
+	})
+}
+
+// TestLentAndGone has a task return with its place still lent. The place is the next
+// call's, once, whenever the one who lent it comes back.
+func TestLentAndGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, p := open(t, threadpool.Config{Workers: 2})
+		lenders := make(chan lend.Lender, 20)
+		lends := executor.LocalTask(func(ctx context.Context, n int) (int, error) {
+			l := lend.From(ctx)
+			l.Lend()
+			lenders <- l
+			return n, nil
+		})
+		for range 2 {
+			for i := range 10 {
+				n, err := executor.Apply(ctx, p, lends, i)
+				require.NoError(t, err)
+				require.Equal(t, i, n)
+			}
+			g := newGate()
+			fs := executor.SubmitAll(ctx, p, g.task(), make([]int, 5))
+			synctest.Wait()
+			require.Equal(t, 2, p.Stats().Running)
+			for range 10 {
+				(<-lenders).Reclaim()
+			}
+			fs = append(fs, executor.SubmitAll(ctx, p, g.task(), make([]int, 5))...)
+			synctest.Wait()
+			require.Equal(t, 2, p.Stats().Running)
+			require.Equal(t, 2, p.Stats().Workers)
+			close(g.open)
+			_, err := future.All(ctx, fs...)
+			require.NoError(t, err)
+		}
 	})
 }
 

@@ -112,3 +112,84 @@ func TestObserver(t *testing.T) { // THR-06
 		require.Equal(t, map[executor.EventKind]int{executor.EventWorkerStart: workers, executor.EventWorkerEnd: workers}, count)
 	})
 }
+
+// A stopper is an Observer that stops at events of one kind until it is told to go on.
+type stopper struct {
+	at      executor.EventKind
+	reached chan struct{}
+	goOn    chan struct{}
+}
+
+func newStopper(at executor.EventKind) *stopper {
+	return &stopper{at, make(chan struct{}, 1), make(chan struct{})}
+}
+
+func (s *stopper) Observe(e executor.Event) {
+	if e.Kind == s.at {
+		s.reached <- struct{}{}
+		<-s.goOn
+	}
+}
+
+// TestShutdownWhileAnnounced shuts a pool down, or closes it, while it tells the
+// observer of a call that it has accepted: the end waits for that call, which is run,
+// or cancelled.
+func TestShutdownWhileAnnounced(t *testing.T) {
+	for name, end := range map[string]func(context.Context, *threadpool.Pool) error{
+		"Shutdown": func(ctx context.Context, p *threadpool.Pool) error { return p.Shutdown(ctx) },
+		"Close":    func(_ context.Context, p *threadpool.Pool) error { return p.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				obs := newStopper(executor.EventSubmit)
+				ctx, p := open(t, threadpool.Config{Observer: obs})
+				var f *future.Future[int]
+				go func() { f = executor.Submit(ctx, p, double, 21) }()
+				<-obs.reached
+				ended := make(chan error, 1)
+				go func() { ended <- end(ctx, p) }()
+				synctest.Wait()
+				require.Empty(t, ended)
+				close(obs.goOn)
+				require.NoError(t, <-ended)
+				synctest.Wait()
+				n, err := f.Result(ctx)
+				if name == "Shutdown" {
+					require.NoError(t, err)
+					require.Equal(t, 42, n)
+				} else {
+					require.True(t, f.IsCancelled())
+					require.ErrorIs(t, err, executor.ErrShutdown)
+				}
+			})
+		})
+	}
+}
+
+// TestShutdownWaitsForClose has Close be slow to cancel what was queued, and sees
+// that a Shutdown beside it does not return before.
+func TestShutdownWaitsForClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		obs := newStopper(executor.EventCancel)
+		ctx, p := open(t, threadpool.Config{Workers: 1, Observer: obs})
+		g := newGate()
+		running := executor.Submit(ctx, p, g.task(), 1)
+		g.await(ctx, t, 1)
+		queued := executor.Submit(ctx, p, double, 2)
+		ended := make(chan error, 2)
+		go func() { ended <- p.Close() }()
+		<-obs.reached
+		close(g.open)
+		require.NoError(t, running.Exception(ctx))
+		go func() { ended <- p.Shutdown(ctx) }()
+		synctest.Wait()
+		require.Zero(t, p.Stats().Workers)
+		require.False(t, queued.IsDone())
+		require.Empty(t, ended)
+		close(obs.goOn)
+		for range 2 {
+			require.NoError(t, <-ended)
+			require.True(t, queued.IsDone())
+		}
+	})
+}

@@ -58,7 +58,7 @@ func (p *Pool) Execute(c executor.Call) error {
 // Shutdown refuses new calls and waits until all that were accepted have ended and
 // the workers are gone; see [executor.Executor].
 func (p *Pool) Shutdown(ctx context.Context, opts ...executor.ShutdownOption) error {
-	p.inner.shutdown(executor.NewShutdownOptions(opts...).CancelPending)
+	p.inner.end(draining, executor.NewShutdownOptions(opts...).CancelPending)
 	select {
 	case <-p.inner.done: // also under a ctx that has ended
 	default:
@@ -82,7 +82,7 @@ func (p *Pool) Shutdown(ctx context.Context, opts ...executor.ShutdownOption) er
 //
 // Close returns nil.
 func (p *Pool) Close() error {
-	p.inner.close()
+	p.inner.end(closed, true)
 	<-p.inner.done
 	p.inner.goroutines.Wait()
 	return nil

@@ -85,7 +85,7 @@ func (w *worker) next() bool {
 		w.call = p.pop()
 		p.unlock()
 		return true
-	case p.refuses.Load() || p.surplus():
+	case p.state != open || p.broken != nil || p.surplus():
 		p.dismiss(w)
 		p.unlock()
 		return false

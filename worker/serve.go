@@ -126,6 +126,10 @@ func (s *server) read() error {
 		if coming != nil && len(coming.args) == coming.count {
 			s.enqueue(coming)
 			coming = nil
+			// The runner goes first: with one P, which is usual in a worker, it would
+			// otherwise wait until the runtime notices that this goroutine is blocked in its
+			// read. A task that computes is preempted soon enough for an interrupt.
+			runtime.Gosched()
 		}
 	}
 }

@@ -139,9 +139,8 @@ func (r *result) pooled(ctx context.Context, open func(int) (executor.Executor, 
 		r.workers, r.calls = stats.Workers, stats.Submitted
 		ex.Close()
 	}()
-	// One number at a time: one may take a million times as long as the next, and in
-	// a chunk a quick one would be reported late.
-	for item, err := range executor.MapUnordered(ctx, ex, task, slices.Values(numbers), executor.WithChunk(1)) {
+	// Map measures how long a number takes, and sends quick ones many at a time.
+	for item, err := range executor.MapUnordered(ctx, ex, task, slices.Values(numbers)) {
 		if ctx.Err() != nil && err != nil {
 			return context.Cause(ctx)
 		}

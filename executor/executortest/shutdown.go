@@ -184,7 +184,7 @@ func shutdownAfterFailures(c *check) {
 // refused. // SHU-01
 func shutdownRaces(c *check) {
 	for range 10 {
-		ex := c.open(Config{Workers: 2})
+		ex := c.open(Config{Workers: 2, QueueLimit: 64})
 		var wg sync.WaitGroup
 		fs := make([][]*future.Future[int], 4)
 		begun := make(chan struct{}, len(fs))

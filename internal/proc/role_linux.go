@@ -25,9 +25,35 @@ func role() (int, bool) {
 	if err != nil || n < 1 || !isSocket(socketFD) || !isPage(pageFD) {
 		return 0, false
 	}
+	closeStrangers()
 	unix.CloseOnExec(socketFD)
 	unix.CloseOnExec(pageFD)
 	return n, true
+}
+
+// closeStrangers closes the descriptors that came here by accident: those of the
+// program that are open across exec, since it got them so from whoever started it, or
+// made them so in C. What the runtime has opened by now is close-on-exec; what came
+// through an exec is not.
+func closeStrangers() {
+	dir, err := os.Open("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		fd, err := strconv.Atoi(name)
+		if err != nil || fd <= pageFD {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			unix.Close(fd)
+		}
+	}
 }
 
 func isSocket(fd int) bool {

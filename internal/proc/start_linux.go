@@ -101,10 +101,8 @@ func Start(s Spec) (_ *Process, err error) {
 	undo.add(stderr.abandon)
 	p.stderr = stderr
 
-	jobs := holdLauncher()
-	undo.add(releaseLauncher)
 	pidfd := -1
-	p.os, err = launch(jobs, path, argv, &os.ProcAttr{
+	p.os, err = os.StartProcess(path, argv, &os.ProcAttr{
 		Dir:   s.Dir,
 		Env:   s.environment(),
 		Files: []*os.File{null, stdout, w, theirs, pageFile},
@@ -156,8 +154,11 @@ func (s *Spec) environment() []string {
 
 // attributes returns the caller's, with what the library needs added: a process
 // group of its own, so that Ctrl-C does not reach the worker and a kill reaches what
-// it started; SIGKILL when the parent dies, for a worker that is frozen and cannot
-// see its socket; a descriptor of the process.
+// it started, and a descriptor of the process.
+//
+// A parent-death signal is not used, tempting as it is for workers that are frozen:
+// it kills the worker before that can kill its group, which would live on. It also
+// follows the thread that started the worker, not the program.
 func (s *Spec) attributes(pidfd *int) *syscall.SysProcAttr {
 	var sys syscall.SysProcAttr
 	if s.SysProcAttr != nil {
@@ -165,7 +166,6 @@ func (s *Spec) attributes(pidfd *int) *syscall.SysProcAttr {
 	}
 	sys.Setpgid = !sys.Setsid // a session of its own is a group of its own, too
 	sys.Pgid = 0
-	sys.Pdeathsig = syscall.SIGKILL
 	sys.PidFD = pidfd
 	return &sys
 }
@@ -179,6 +179,8 @@ func CheckSysProcAttr(sys *syscall.SysProcAttr) error {
 		return errors.New("Pgid is set, but a worker leads a process group of its own")
 	case sys.Foreground, sys.Setctty:
 		return errors.New("Foreground or Setctty is set, but a worker has no terminal")
+	case sys.Pdeathsig != 0:
+		return errors.New("Pdeathsig is set, but that would follow a thread of this program; a worker ends with the program anyway")
 	case sys.Ptrace:
 		return errors.New("Ptrace is set, but nobody here would trace the worker")
 	}
@@ -204,7 +206,6 @@ func (p *Process) watch(pidfd int) {
 	state, err := p.os.Wait() // does not block
 	p.reaped = true
 	p.mu.Unlock()
-	releaseLauncher()
 	p.exit = exitOf(state, err)
 	p.Hangup()
 	p.stderr.finish()

@@ -23,7 +23,8 @@ var (
 
 // CheckValue returns nil if gob can encode what is in the [Box] that box points to
 // without silent loss and without end: what its interfaces hold passes
-// [CheckType], and nothing in it is cyclic or nested deeper than 10,000 levels.
+// [CheckType], nothing in it is cyclic or nested deeper than 10,000 levels, and it
+// does not multiply beyond all memory by sharing.
 //
 // It looks only where a type leaves that open, and costs a map lookup for others.
 // It must not run while somebody changes the value. It panics unless box is a
