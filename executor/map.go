@@ -171,7 +171,11 @@ func (r *mapRun[A, R]) iterate(args iter.Seq[A]) bool {
 			r.dispatch()
 		}
 		for r.final == nil && r.ahead >= r.buffer() {
-			if !r.deliver() {
+			// The buffer shrinks with the chunks when calls turn out to be slow, so
+			// that it may be full of nothing but the batch.
+			if len(r.flight) == 0 {
+				r.dispatch()
+			} else if !r.deliver() {
 				return false
 			}
 		}

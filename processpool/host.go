@@ -2,6 +2,7 @@ package processpool
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"example.com/futures/executor"
@@ -66,12 +67,21 @@ func (h host) Interrupt(c executor.Call, cause error) {
 	}
 }
 
-// cancelled returns the error of an item of a running call that never ran.
-func cancelled(cause error) error { return promise.CancelledError(cause) }
+// A neverRanError is the error of an item of a running call that was interrupted before
+// it came to that item.
+type neverRanError struct{ error }
+
+func (e *neverRanError) Unwrap() error { return e.error }
+
+// cancelled returns a neverRanError that matches future.ErrCancelled and cause.
+func cancelled(cause error) error { return &neverRanError{promise.CancelledError(cause)} }
 
 // Finished is executor.Host's.
 func (h host) Finished(c executor.Call, o executor.Outcome) {
 	p := h.p
+	if never := new(neverRanError); errors.As(o.Err, &never) {
+		o.Cancelled, o.Failed = o.Cancelled+o.Failed, 0
+	}
 	var e executor.Event
 	p.mu.Lock()
 	p.stats.Succeeded += uint64(o.Succeeded)

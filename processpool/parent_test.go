@@ -33,6 +33,19 @@ var brood = executor.NewTask("brood", func(_ context.Context, path string) (int,
 	select {}
 })
 
+// abandon starts a child of its own and dies.
+var abandon = executor.NewTask("abandon", func(_ context.Context, path string) (int, error) {
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	if err := os.WriteFile(path, []byte(strconv.Itoa(cmd.Process.Pid)), 0o600); err != nil {
+		return 0, err
+	}
+	os.Exit(3)
+	return 0, nil
+})
+
 // play is what this binary does in a role.
 func play(r string) {
 	if r == "echo" {
@@ -132,6 +145,17 @@ func TestKillReachesTheGroup(t *testing.T) {
 	require.ErrorAs(t, f.Exception(ctx), &lost)
 	require.Equal(t, syscall.SIGKILL, lost.Signal)
 	awaitGone(t, grandchild)
+}
+
+// So it does when the worker dies by itself.
+func TestCrashReachesTheGroup(t *testing.T) {
+	ctx := within(t)
+	path := filepath.Join(t.TempDir(), "abandon")
+	p := open(t, processpool.Config{Workers: 1})
+	require.ErrorAs(t, executor.Submit(ctx, p, abandon, path).Exception(ctx), new(*executor.WorkerLostError))
+	child, err := await(ctx, path)
+	require.NoError(t, err)
+	awaitGone(t, child)
 }
 
 // A program that never calls worker.Main gets an error that says so, and starts

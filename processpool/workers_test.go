@@ -256,3 +256,26 @@ func TestMutualKill(t *testing.T) {
 		require.Equal(t, uint64(n), p.Stats().WorkersLost)
 	}
 }
+
+// An interrupted chunk ends the item that runs, and those behind it never run: they
+// count as cancelled.
+func TestInterruptedChunk(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(within(t))
+	defer cancel(nil)
+	p := open(t, processpool.Config{Workers: 1})
+	dir := t.TempDir()
+	paths := []string{filepath.Join(dir, "0"), filepath.Join(dir, "1"), filepath.Join(dir, "2")}
+	go func() {
+		_, _ = await(ctx, paths[0])
+		cancel(errReason)
+	}()
+	for _, err := range executor.Map(ctx, p, patient, slices.Values(paths), executor.WithChunk(3)) {
+		if err != nil {
+			require.ErrorIs(t, err, errReason)
+		}
+	}
+	require.NoError(t, p.Shutdown(within(t)))
+	require.NoFileExists(t, paths[1])
+	require.NoFileExists(t, paths[2])
+	require.Equal(t, executor.Stats{Submitted: 3, Succeeded: 1, Cancelled: 2}, counts(p))
+}

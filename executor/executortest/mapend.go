@@ -103,15 +103,10 @@ func mapCtxEnds(c *check) {
 	for _, chunk := range []int{1, 3} {
 		ex, g := c.open(Config{Workers: 1}), c.newGate()
 		ctx, cancel := context.WithCancelCause(c.ctx)
-		ended := make(chan struct{})
-		c.usher(g, 2, func(third *visitor) {
-			cancel(errReason)
-			select {
-			case <-third.ended:
-				close(ended)
-			case <-c.ctx.Done():
-			}
-		})
+		defer cancel(nil)
+		third := make(chan *visitor, 1)
+		c.usher(g, 2, func(v *visitor) { third <- v })
+		var running *visitor
 		var got []int
 		var last error
 		for v, err := range executor.Map(ctx, ex, visitTask, g.endless(), executor.WithBuffer(6), executor.WithChunk(chunk)) {
@@ -123,10 +118,19 @@ func mapCtxEnds(c *check) {
 				continue
 			}
 			got = append(got, v)
+			if v == 0 { // the second is done, the third runs, and both are still to be yielded
+				select {
+				case running = <-third:
+				case <-c.ctx.Done():
+					c.Fatal("the third call does not start")
+				}
+				c.until("the second call counts as done", func() bool { return ex.Stats().Succeeded == 2 })
+				cancel(errReason)
+			}
 		}
 		equalSlices(c, "items", got, numbers(2))
 		matches(c, "the last error", last, context.Canceled)
-		c.wait("the end of the task's context", ended)
+		c.wait("the end of the task's context", running.ended)
 		c.works(ex)
 	}
 }

@@ -3,6 +3,7 @@ package promise_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,6 +129,26 @@ func TestSettling(t *testing.T) {
 	require.Equal(t, promise.Finished, c.Phase())
 }
 
+// Settle returns once a core that settles is done.
+func TestSettle(t *testing.T) {
+	for range 100 {
+		c := new(promise.Core)
+		require.True(t, c.Begin())
+		entered, left := make(chan struct{}), make(chan bool)
+		go func() {
+			close(entered)
+			c.Settle()
+			left <- c.IsDone()
+		}()
+		<-entered
+		runtime.Gosched()
+		c.Publish()
+		require.True(t, <-left)
+		c.Settle()
+	}
+	new(promise.Core).Settle() // of one that nobody completes: nothing to wait for
+}
+
 func TestRefusedCancel(t *testing.T) {
 	c, o := new(promise.Core), &owner{refuse: true}
 	c.SetOwner(o)
@@ -178,6 +199,45 @@ func TestRefusedBehindAnotherCancel(t *testing.T) {
 	_, ok = c.Interrupt(errCause, errCause)
 	require.True(t, ok, "it runs meanwhile, and its context is ended")
 	require.Equal(t, []error{errCause}, o.interrupted)
+}
+
+// A slow owner refuses a Cancel because another is under way, which takes its time.
+type slow struct {
+	owner
+	core             *promise.Core
+	other            bool // the other Cancel has been let through
+	entered, release chan struct{}
+}
+
+func (s *slow) Withdraw() bool {
+	if s.other {
+		return true
+	}
+	s.other = true
+	go s.core.Cancel(errOutcome)
+	<-s.entered // Cancelled, from that one
+	go func() {
+		for range 100 {
+			runtime.Gosched()
+		}
+		close(s.release)
+	}()
+	return false
+}
+
+func (s *slow) Cancelled() {
+	close(s.entered)
+	<-s.release
+}
+
+// Who is refused because another Cancel is under way waits for its few steps.
+func TestRefusedDuringAnotherCancel(t *testing.T) {
+	c := new(promise.Core)
+	c.SetOwner(&slow{core: c, entered: make(chan struct{}), release: make(chan struct{})})
+	_, ok := c.Cancel(errCause)
+	require.True(t, ok)
+	require.True(t, c.IsCancelled())
+	require.Equal(t, errOutcome, c.Err())
 }
 
 func TestNothingStaysLinked(t *testing.T) {

@@ -17,6 +17,7 @@ type (
 	another struct{ S []string }
 	open    struct{ V any }
 	hidden  struct{ X int }
+	buried  struct{ Y int }
 	moody   struct{ Mood string }
 )
 
@@ -46,7 +47,7 @@ func (m *moody) GobDecode(b []byte) error {
 	return nil
 }
 
-func init() { gob.Register(hidden{}); gob.Register(open{}) }
+func init() { gob.Register(hidden{}); gob.Register(buried{}); gob.Register(open{}) }
 
 // A wireEnd is the two ends of a stream.
 type wireEnd struct {
@@ -123,6 +124,15 @@ func TestStreamStaysInStep(t *testing.T) {
 		f, err = e.encode(&open{V: hidden{2}})
 		require.NoError(t, err)
 		e.dec.Skip(f)
+		round()
+		f, err = e.encode(&open{V: open{V: buried{3}}}) // gob describes its type where a skip does not look
+		require.NoError(t, err)
+		e.dec.Skip(f)
+		f, err = e.encode(&open{V: open{V: buried{4}}})
+		require.NoError(t, err)
+		var deep open
+		require.NoError(t, e.decode(f, &deep))
+		require.Equal(t, open{V: open{V: buried{4}}}, deep)
 		round()
 	})
 	t.Run("dropped", func(t *testing.T) {
