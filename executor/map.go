@@ -342,7 +342,9 @@ func (r *mapRun[A, R]) retire(c *chunk[A, R], whole bool) {
 // measure sizes the next chunks by how long c took.
 func (r *mapRun[A, R]) measure(c *chunk[A, R]) {
 	each := max(1, time.Duration(c.took.Load())/time.Duration(len(c.args)))
-	r.stride = max(1, int(strideTime/each))
+	if !r.unordered { // there an item is yielded when it is done, whatever comes after it
+		r.stride = max(1, int(strideTime/each))
+	}
 	if r.opts.chunk > 0 {
 		return
 	}

@@ -134,7 +134,7 @@ func distinct[F Waitable](fs []F) []F {
 	seen := make(map[any]bool, len(fs))
 	out := make([]F, 0, len(fs))
 	for _, f := range fs {
-		if reflect.ValueOf(f).Comparable() {
+		if v := reflect.ValueOf(f); v.Kind() == reflect.Pointer || v.Comparable() { // Comparable allocates
 			if seen[f] {
 				continue
 			}

@@ -201,6 +201,7 @@ func isOpen(f *os.File) bool {
 func (p *Process) watch(pidfd int) {
 	awaitExit(p.PID, pidfd)
 	// The process is a zombie: nobody else can have its number, or its group's.
+	_ = unix.Kill(-p.PID, unix.SIGKILL)
 	p.mu.Lock()
 	state, err := p.os.Wait() // does not block
 	p.reaped = true
