@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,7 +28,7 @@ func TestDecodeErrorMalformed(t *testing.T) {
 	for n := range good {
 		require.EqualError(t, executor.DecodeError(good[:n]), malformed, "cut at %d", n)
 	}
-	require.EqualError(t, executor.DecodeError(append(good[:len(good):len(good)], 0)), malformed)
+	require.EqualError(t, executor.DecodeError(append(slices.Clip(good), 0)), malformed)
 	require.EqualError(t, executor.DecodeError(nil), malformed)
 	other := append([]byte{}, good...)
 	other[0]++
@@ -82,7 +83,9 @@ func TestDecodeErrorOfAnotherProgram(t *testing.T) {
 
 func FuzzDecodeError(f *testing.F) {
 	for _, err := range []error{
-		errLocal, errStock, syscall.ENOENT, ring(), codeError{1}, isNotExist{},
+		errLocal, errStock, syscall.ENOENT, ring(),
+		codeError{1},
+		isNotExist{},
 		&fs.PathError{Op: "o", Path: "p", Err: fmt.Errorf("x: %w", io.EOF)},
 		errors.Join(errStock, &wrapError{Op: "op", Err: io.EOF}),
 		&multiErr{N: 1, Errs: []error{errStock, &forgetful{"m", io.EOF}}},

@@ -181,7 +181,7 @@ func (w *errorWriter) one(err error, depth int) { w.list([]error{err}, depth) }
 func (w *errorWriter) field(v reflect.Value, depth int) {
 	switch v.Type() {
 	case typeError:
-		err, _ := v.Interface().(error)
+		err, _ := reflect.TypeAssert[error](v)
 		w.one(err, depth)
 		return
 	case typeAny:
@@ -191,14 +191,14 @@ func (w *errorWriter) field(v reflect.Value, depth int) {
 		w.string(string(v.Bytes()))
 		return
 	case typeSignal:
-		sig, is := v.Interface().(syscall.Signal)
+		sig, is := reflect.TypeAssert[syscall.Signal](v)
 		w.bool(is)
 		if is {
 			w.int(int64(sig))
 		}
 		return
 	case typeAddr:
-		a, is := v.Interface().(net.Addr)
+		a, is := reflect.TypeAssert[net.Addr](v)
 		w.bool(is)
 		if is {
 			w.string(methodText(a, "Network", a.Network))

@@ -19,7 +19,7 @@ func (w *errorWriter) gob(err error, text string, matches []string, depth int) b
 	if wire.CheckType(t) != nil {
 		return false // most errors end here, at the cost of a map lookup
 	}
-	bare, fields := stripErrors(reflect.ValueOf(err))
+	fields, bare := stripErrors(reflect.ValueOf(err))
 	blob := gobEncode(bare)
 	if blob == nil {
 		return false
@@ -104,7 +104,7 @@ func gobDecode(blob []byte, typ string) (err error) {
 	case v.Type().String() != typ:
 		return nil
 	}
-	err, _ = v.Interface().(error)
+	err, _ = reflect.TypeAssert[error](v)
 	return err
 }
 
@@ -129,12 +129,12 @@ func errorFields(t reflect.Type) []int {
 	return fields
 }
 
-// stripErrors returns err without the errors in its fields, and these. It leaves err
-// itself alone.
-func stripErrors(err reflect.Value) (bare error, fields [][]error) {
+// stripErrors returns the errors in the fields of err, and err without them. It
+// leaves err itself alone.
+func stripErrors(err reflect.Value) (fields [][]error, bare error) {
 	indexes := errorFields(err.Type())
 	if len(indexes) == 0 {
-		return err.Interface().(error), nil
+		return nil, err.Interface().(error)
 	}
 	v := reflect.Indirect(err)
 	c := reflect.New(v.Type())
@@ -154,7 +154,7 @@ func stripErrors(err reflect.Value) (bare error, fields [][]error) {
 	if err.Kind() != reflect.Pointer {
 		c = c.Elem()
 	}
-	return c.Interface().(error), fields
+	return fields, c.Interface().(error)
 }
 
 // fillErrors returns err with the errors of its fields put back.

@@ -101,6 +101,7 @@ func (e *grumpy) Is(error) bool { e.do("Is"); return false }
 func (e *grumpy) GobEncode() ([]byte, error) {
 	return []byte(e.do("GobEncode")), nil
 }
+
 func (e *grumpy) GobDecode(b []byte) error {
 	e.in = "GobDecode"
 	if string(b) == "grumpy GobDecode" {
@@ -312,8 +313,8 @@ func ring() *cyclic {
 
 func runtimeError() (err error) {
 	defer func() { err = recover().(runtime.Error) }()
-	var s []int
-	return errors.New(strconv.Itoa(s[len(os.Args)]))
+	s := os.Args
+	return errors.New(s[len(os.Args)])
 }
 
 // Whoever asks for the form of Unwrap finds the one that the original had.

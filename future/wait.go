@@ -222,7 +222,6 @@ func AsCompleted[T any](ctx context.Context, fs ...*Future[T]) iter.Seq2[int, *F
 			left[i] = f
 		}
 	}
-	seen = nil
 	return func(yield func(int, *Future[T]) bool) {
 		take := func(i int) *Future[T] {
 			f := left[i]

@@ -57,16 +57,22 @@ func TestWait(t *testing.T) {
 	}{
 		{name: "first completed", until: future.FirstCompleted, // WAI-02
 			events: []event{{"value", 3}, {"value", 2}, {}}, done: []int{1}, after: 2},
-		{name: "first completed fails", until: future.FirstCompleted,
-			events: []event{{}, {"error", 2}}, done: []int{1}, after: 2},
+		{
+			name: "first completed fails", until: future.FirstCompleted,
+			events: []event{{}, {"error", 2}}, done: []int{1}, after: 2,
+		},
 		{name: "first completed is cancelled", until: future.FirstCompleted, // WAI-03
 			events: []event{{}, {"cancel", 2}}, done: []int{1}, after: 2},
 		{name: "first completed, some before", until: future.FirstCompleted, // WAI-04
 			events: []event{{"value", 1}, {"error", 0}, {}, {"cancel", 0}}, done: []int{1, 3}, after: 0},
-		{name: "first completed, none", until: future.FirstCompleted,
-			events: []event{{}, {}}, after: limit},
-		{name: "first completed, two at once", until: future.FirstCompleted,
-			events: []event{{"value", 0}, {"value", 0}}, done: []int{0, 1}, after: 0},
+		{
+			name: "first completed, none", until: future.FirstCompleted,
+			events: []event{{}, {}}, after: limit,
+		},
+		{
+			name: "first completed, two at once", until: future.FirstCompleted,
+			events: []event{{"value", 0}, {"value", 0}}, done: []int{0, 1}, after: 0,
+		},
 
 		{name: "first exception", until: future.FirstException, // WAI-05
 			events: []event{{"value", 1}, {"error", 3}, {"value", 2}, {}}, done: []int{0, 1, 2}, after: 3},
@@ -78,26 +84,38 @@ func TestWait(t *testing.T) {
 			events: []event{{"cancel", 1}, {"cancel", 0}, {}}, done: []int{0, 1}, after: limit},
 		{name: "an interrupt while pending is none", until: future.FirstException, // WAI-12
 			events: []event{{"interrupt", 1}, {"error", 2}, {}}, done: []int{0, 1}, after: 2},
-		{name: "no exception", until: future.FirstException,
-			events: []event{{"value", 1}, {"cancel", 2}}, done: []int{0, 1}, after: 2},
+		{
+			name: "no exception", until: future.FirstException,
+			events: []event{{"value", 1}, {"cancel", 2}}, done: []int{0, 1}, after: 2,
+		},
 
 		{name: "all completed", until: future.AllCompleted, // WAI-08
 			events: []event{{"value", 4}, {"error", 1}, {"cancel", 2}, {"value", 0}}, done: []int{0, 1, 2, 3}, after: 4},
-		{name: "all completed before", until: future.AllCompleted,
-			events: []event{{"value", 0}, {"error", 0}}, done: []int{0, 1}, after: 0},
+		{
+			name: "all completed before", until: future.AllCompleted,
+			events: []event{{"value", 0}, {"error", 0}}, done: []int{0, 1}, after: 0,
+		},
 		{name: "not all", until: future.AllCompleted, // WAI-09
 			events: []event{{"value", 1}, {"value", limit + 1}, {"error", 0}}, done: []int{0, 2}, after: limit},
 
 		{name: "poll of all", until: future.AllCompleted, ended: true, // WAI-09
 			events: []event{{"value", 0}, {}}, done: []int{0}, after: limit},
-		{name: "poll of all that are done", until: future.AllCompleted, ended: true,
-			events: []event{{"value", 0}, {"error", 0}}, done: []int{0, 1}, after: 0},
-		{name: "poll of the first", until: future.FirstCompleted, ended: true,
-			events: []event{{}, {"value", 0}}, done: []int{1}, after: 0},
-		{name: "poll of a failed one", until: future.FirstException, ended: true,
-			events: []event{{}, {"error", 0}}, done: []int{1}, after: 0},
-		{name: "poll of pending ones", until: future.FirstException, ended: true,
-			events: []event{{}, {}}, after: limit},
+		{
+			name: "poll of all that are done", until: future.AllCompleted, ended: true,
+			events: []event{{"value", 0}, {"error", 0}}, done: []int{0, 1}, after: 0,
+		},
+		{
+			name: "poll of the first", until: future.FirstCompleted, ended: true,
+			events: []event{{}, {"value", 0}}, done: []int{1}, after: 0,
+		},
+		{
+			name: "poll of a failed one", until: future.FirstException, ended: true,
+			events: []event{{}, {"error", 0}}, done: []int{1}, after: 0,
+		},
+		{
+			name: "poll of pending ones", until: future.FirstException, ended: true,
+			events: []event{{}, {}}, after: limit,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -5,11 +5,13 @@ package processpool_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -206,15 +208,18 @@ func otherTypes(t *testing.T) string {
 	return binary
 }
 
+var lates atomic.Int32
+
 // A task that is made when the worker runs already is missing there: its calls fail
 // and say what to do, and nothing else does.
 func TestMissingTask(t *testing.T) {
 	ctx := within(t)
 	p := open(t, processpool.Config{Workers: 1})
 	require.NoError(t, executor.Submit(ctx, p, double, 1).Exception(ctx))
-	late := executor.NewTask("late", func(context.Context, int) (int, error) { return 1, nil })
+	name := fmt.Sprintf("late %d", lates.Add(1)) // another in each run of this test
+	late := executor.NewTask(name, func(context.Context, int) (int, error) { return 1, nil })
 	err := executor.Submit(ctx, p, late, 1).Exception(ctx)
-	require.ErrorContains(t, err, `no task "late"`)
+	require.ErrorContains(t, err, fmt.Sprintf("no task %q", name))
 	require.ErrorContains(t, err, "package variable")
 	require.NoError(t, executor.Submit(ctx, p, double, 1).Exception(ctx))
 	require.Zero(t, p.Stats().WorkersLost)

@@ -57,7 +57,7 @@ func (w *process) lostError(task string, reason error) *executor.WorkerLostError
 	w.mu.Unlock()
 	switch {
 	case wrong != nil && exit.Signal == syscall.SIGKILL:
-		cause = fmt.Errorf("%v: %w", cause, wrong)
+		cause = fmt.Errorf("%w: %w", cause, wrong)
 	case reason != nil && exit.Signal == syscall.SIGKILL:
 		cause = fmt.Errorf("killed, since the call went on after it was to end")
 	}
@@ -102,7 +102,7 @@ func (p *Pool) ended(w *process, pr *proc.Process, died bool) {
 	if died {
 		lost := w.lostError("", nil)
 		e.Kind, e.Err = executor.EventWorkerLost, lost
-		p.log.Warn("worker process lost", "pool", p.cfg.Worker.Name, "pid", pr.PID, "how", pr.Exit().String())
+		p.log.Warn("worker process lost", "name", p.cfg.Worker.Name, "pid", pr.PID, "how", pr.Exit().String())
 	}
 	p.observe(e, nil)
 	p.mu.Lock()
@@ -157,7 +157,7 @@ func (p *Pool) startFailed(w *process, err error) {
 	p.remove(w)
 	p.mu.Unlock()
 	if !unwanted {
-		p.log.Error("worker process not ready", "pool", p.cfg.Worker.Name, "error", err)
+		p.log.Error("worker process not ready", "name", p.cfg.Worker.Name, "error", err)
 	}
 	if give {
 		p.breakWith(err)
@@ -202,7 +202,7 @@ func (p *Pool) breakWith(cause error) {
 	calls, front := p.queue.takeCalls(), p.queue.takeFront()
 	p.settle()
 	p.mu.Unlock()
-	p.log.Error("process pool broken", "pool", p.cfg.Worker.Name, "cause", cause)
+	p.log.Error("process pool broken", "name", p.cfg.Worker.Name, "cause", cause)
 	for _, c := range calls {
 		front = append(front, part{call: c, to: c.Len()})
 	}

@@ -137,7 +137,7 @@ func (w *process) startError(p *proc.Process, err error) error {
 // greet introduces the two sides and runs the initializer.
 func (w *process) greet(p *proc.Process) error {
 	cfg := &w.pool.cfg
-	setup := wire.Setup{Name: cfg.Worker.Name, Index: w.index, GOMAXPROCS: cfg.Worker.GOMAXPROCS, MaxMessage: cfg.Worker.MaxMessage}
+	setup := wire.Setup{Index: w.index, GOMAXPROCS: cfg.Worker.GOMAXPROCS, MaxMessage: cfg.Worker.MaxMessage}
 	fns := executor.Functions()
 	ours := make([]wire.TaskInfo, len(fns))
 	for i, fn := range fns {

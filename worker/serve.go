@@ -62,7 +62,7 @@ func serve(socket *os.File, page *proc.Page) error {
 
 // greet introduces this process and becomes what the parent says.
 func (s *server) greet() error {
-	hello, err := wire.Marshal(wire.Hello{PID: os.Getpid(), Tasks: tasks()})
+	hello, err := wire.Marshal(wire.Hello{Tasks: tasks()})
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,9 @@ import (
 	"example.com/futures/worker"
 )
 
+// key is of a value in a context.
+type key struct{}
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errReason = errors.New("the reason")
@@ -48,11 +51,11 @@ func TestCallContext(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			deadline := time.Now().Add(time.Hour)
 			ctx, finish := worker.NewCallContext(deadline)
-			child, cancel := context.WithCancel(context.WithValue(ctx, "key", "value")) //nolint:staticcheck // a plain key will do here
+			child, cancel := context.WithCancel(context.WithValue(ctx, key{}, "value"))
 			defer cancel()
 			require.NoError(t, ctx.Err())
 			require.NoError(t, context.Cause(child))
-			require.Nil(t, ctx.Value("key"))
+			require.Nil(t, ctx.Value(key{}))
 			got, ok := child.Deadline()
 			require.True(t, ok)
 			require.Equal(t, deadline, got)
@@ -66,7 +69,7 @@ func TestCallContext(t *testing.T) {
 				require.Equal(t, tt.err, c.Err())
 				require.Equal(t, tt.want, context.Cause(c))
 			}
-			require.Equal(t, "value", child.Value("key"))
+			require.Equal(t, "value", child.Value(key{}))
 		})
 	}
 }

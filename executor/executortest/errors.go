@@ -151,7 +151,7 @@ func errorsTree(c *check) {
 // branches returns how many errors each error of the tree wraps, root first.
 func branches(err error) []int {
 	var inner []error
-	switch e := err.(type) { //nolint:errorlint // this walks the tree itself
+	switch e := err.(type) {
 	case interface{ Unwrap() []error }:
 		inner = e.Unwrap()
 	case interface{ Unwrap() error }:

@@ -68,7 +68,7 @@ func mapOrder(c *check) {
 	args := []Visit{g.visit(0), g.visit(1), g.visit(2), g.visit(3)}
 	go func() {
 		var first *visitor
-		for n := 0; n < len(args); n++ {
+		for range args {
 			select {
 			case v := <-g.comers:
 				if v.name != 0 {

@@ -57,8 +57,9 @@ func portableLocalTask(c *check) {
 
 // A Secretive has a field that gob would drop.
 type Secretive struct {
-	Open   int
-	secret int //nolint:unused // it is refused for being there
+	Open int
+	//lint:ignore U1000 it is refused for being there
+	secret int //nolint:unused // likewise
 }
 
 // A Wrapper has it further down.

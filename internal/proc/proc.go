@@ -33,21 +33,11 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
-	"time"
 )
 
-const (
-	// marker is the variable that makes a process a worker. Its value is the depth:
-	// 1 for a worker of the program, 2 for a worker of that one's, and so on.
-	marker = "FUTURES_WORKER_DEPTH"
-
-	// maxDepth is how deep workers may have workers of their own. Far above what
-	// makes sense, it ends what would otherwise fill the machine.
-	maxDepth = 16
-
-	socketFD = 3
-	pageFD   = 4
-)
+// maxDepth is how deep workers may have workers of their own. Far above what makes
+// sense, it ends what would otherwise fill the machine.
+const maxDepth = 16
 
 // ErrNoMain reports a program that could start itself again and again.
 var ErrNoMain = errors.New("this program never called worker.Main, so its workers would run the program instead of serving it: " +
@@ -73,13 +63,11 @@ func MayStart(ownBinary bool) error {
 
 // A Spec says how to start a worker.
 type Spec struct {
-	Command      []string // nil: this program
-	Env          []string // nil: this program's
-	Dir          string
-	SysProcAttr  *syscall.SysProcAttr
-	Output       func(pid int, stream string, line []byte) // nil: this program's own outputs
-	MaxMessage   int64
-	StartTimeout time.Duration
+	Command     []string // nil: this program
+	Env         []string // nil: this program's
+	Dir         string
+	SysProcAttr *syscall.SysProcAttr
+	Output      func(pid int, stream string, line []byte) // nil: this program's own outputs
 }
 
 // An Exit says how a process ended.

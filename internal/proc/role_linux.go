@@ -7,6 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const (
+	// marker is the variable that makes a process a worker. Its value is the depth:
+	// 1 for a worker of the program, 2 for a worker of that one's, and so on.
+	marker = "FUTURES_WORKER_DEPTH"
+
+	// The descriptors that a worker is born with, beside the standard three.
+	socketFD = 3
+	pageFD   = 4
+)
+
 // depth is how many workers are above this process: 0 in the program itself.
 // inherited says that its descriptors are a worker's.
 var depth, inherited = role()
@@ -20,7 +30,7 @@ func role() (int, bool) {
 	if !ok {
 		return 0, false
 	}
-	os.Unsetenv(marker)
+	_ = os.Unsetenv(marker) // a name without = or NUL
 	n, err := strconv.Atoi(value)
 	if err != nil || n < 1 || !isSocket(socketFD) || !isPage(pageFD) {
 		return 0, false

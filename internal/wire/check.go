@@ -107,8 +107,7 @@ func (c *checker) checkFields(t reflect.Type, path string) error {
 		path = name(t)
 	}
 	sent := 0
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		at := path + "." + f.Name
 		switch {
 		case f.IsExported():
@@ -243,8 +242,7 @@ func promoting(t reflect.Type, enc methods) (reflect.StructField, bool) {
 	}
 	var from reflect.StructField
 	others := 0
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		if e, _ := methodsOf(f.Type); f.Anonymous && e == enc && from.Type == nil {
 			from = f
 		} else if f.Name != "_" && f.Type.Size() > 0 {

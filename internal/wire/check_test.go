@@ -65,10 +65,13 @@ type (
 		*big.Int
 		Name string
 	}
+	//lint:ignore U1000 gob would not send it, and that is the point
 	encodeOnly struct{ n int }
+	//lint:ignore U1000 likewise
 	decodeOnly struct{ n int }
-	mixed      struct{ n int }
-	binary     interface {
+	//lint:ignore U1000 likewise
+	mixed  struct{ n int }
+	binary interface {
 		encoding.BinaryMarshaler
 		encoding.BinaryUnmarshaler
 	}

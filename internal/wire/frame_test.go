@@ -104,7 +104,9 @@ func TestWriterFails(t *testing.T) {
 // error and nothing else.
 func TestMessagesRoundTrip(t *testing.T) {
 	for _, h := range []wire.CallHead{
-		{}, {Task: "t"}, {Task: "t", Signature: "func(int) int"},
+		{},
+		{Task: "t"},
+		{Task: "t", Signature: "func(int) int"},
 		{Task: "a longer name", Timeout: math.MaxInt64, Deadline: math.MaxInt64, Discard: true, Signature: "s"},
 		{Deadline: -1},
 	} {

@@ -9,17 +9,13 @@ import (
 )
 
 // A Hello is how a worker introduces itself.
-type Hello struct {
-	PID   int        // as it sees itself; in a namespace of its own it has another outside
-	Tasks []TaskInfo // what it can run
-}
+type Hello struct{ Tasks []TaskInfo }
 
 // A TaskInfo names a task and its types.
 type TaskInfo struct{ Name, Signature string }
 
 // A Setup tells a worker what it is to be.
 type Setup struct {
-	Name       string
 	Index      int // its place in its pool, from 0
 	GOMAXPROCS int // 0: as it is
 	MaxMessage int64

@@ -193,8 +193,8 @@ func closedUnder(t reflect.Type, seen map[reflect.Type]bool) bool {
 	case reflect.Map:
 		return closedUnder(t.Key(), seen) && closedUnder(t.Elem(), seen)
 	case reflect.Struct:
-		for i := range t.NumField() {
-			if f := t.Field(i); f.IsExported() && !closedUnder(f.Type, seen) {
+		for f := range t.Fields() {
+			if f.IsExported() && !closedUnder(f.Type, seen) {
 				return false
 			}
 		}

@@ -66,8 +66,8 @@ func mustWalkInside(t reflect.Type, open map[reflect.Type]bool) bool {
 	case reflect.Map:
 		return mustWalk(t.Key(), open) || mustWalk(t.Elem(), open)
 	case reflect.Struct:
-		for i := range t.NumField() {
-			if f := t.Field(i); f.IsExported() && mustWalk(f.Type, open) {
+		for f := range t.Fields() {
+			if f.IsExported() && mustWalk(f.Type, open) {
 				return true
 			}
 		}
