@@ -30,6 +30,9 @@ func (w *process) judge(j *job) {
 	if item > j.from {
 		remains.tries = 0 // another item's
 	}
+	if !taken && j.started && w.pool.forced() {
+		taken = true // it was on its way, its future says that it runs, and nothing else will run it
+	}
 	if item >= j.end || !taken {
 		w.pool.left(j, remains)
 		return
@@ -89,16 +92,26 @@ func (p *Pool) started(w *process) {
 	p.observe(executor.Event{Kind: executor.EventWorkerStart, Worker: w.pid()}, nil)
 }
 
-// countLost counts a worker that died.
+// countLost counts a worker that died, unless Terminate or Kill ended it.
 func (p *Pool) countLost() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stats.WorkersLost++
+	if p.state < killing {
+		p.stats.WorkersLost++
+	}
+}
+
+// forced reports whether Terminate or Kill was called.
+func (p *Pool) forced() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state >= killing
 }
 
 // ended is called when the process of w has ended. died says that it was not asked to.
 func (p *Pool) ended(w *process, pr *proc.Process, died bool) {
 	e := executor.Event{Kind: executor.EventWorkerEnd, Worker: pr.PID}
+	died = died && !p.forced()
 	if died {
 		lost := w.lostError("", nil)
 		e.Kind, e.Err = executor.EventWorkerLost, lost

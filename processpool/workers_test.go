@@ -160,6 +160,7 @@ func TestForcedStop(t *testing.T) {
 			}
 			require.ErrorIs(t, executor.Submit(ctx, p, double, 1).Exception(ctx), executor.ErrShutdown)
 			require.Empty(t, p.Workers())
+			require.Zero(t, p.Stats().WorkersLost, "workers that died without being asked to")
 			require.NoError(t, tt.stop(p))
 		})
 	}

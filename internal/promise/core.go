@@ -176,11 +176,25 @@ func (c *Core) cancel(err error) (Callbacks, bool) {
 			continue
 		}
 		c.err = err
-		if c.owner != nil {
-			c.owner.Cancelled()
-		}
-		return c.publish(cancelled), true
+		return c.finishCancel(), true
 	}
+}
+
+// finishCancel ends what cancel began, also when the owner panics: everybody else
+// waits for the end of a settling state.
+func (c *Core) finishCancel() (cbs Callbacks) {
+	returned := false
+	defer func() {
+		cbs = c.publish(cancelled)
+		if !returned {
+			cbs.Go() // the caller will not get to them
+		}
+	}()
+	if c.owner != nil {
+		c.owner.Cancelled()
+	}
+	returned = true
+	return cbs
 }
 
 // Interrupt cancels a pending future with err, or asks the owner to end what runs,

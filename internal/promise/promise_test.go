@@ -201,6 +201,25 @@ func TestRefusedBehindAnotherCancel(t *testing.T) {
 	require.Equal(t, []error{errCause}, o.interrupted)
 }
 
+// A broken owner panics when it hears of a cancellation.
+type broken struct{ owner }
+
+func (broken) Cancelled() { panic("broken owner") }
+
+// A core whose owner panics is cancelled all the same. It once stayed settling, and
+// the next Cancel waited for that to end.
+func TestOwnerPanics(t *testing.T) {
+	c, called := new(promise.Core), make(chan struct{})
+	c.SetOwner(&broken{})
+	require.True(t, c.Listen(new(promise.Node), func() { close(called) }))
+	require.PanicsWithValue(t, "broken owner", func() { c.Cancel(errOutcome) })
+	<-called
+	require.True(t, c.IsCancelled())
+	_, ok := c.Cancel(errCause)
+	require.True(t, ok)
+	require.Equal(t, errOutcome, c.Err())
+}
+
 // A slow owner refuses a Cancel because another is under way, which takes its time.
 type slow struct {
 	owner
