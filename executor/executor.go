@@ -102,8 +102,9 @@ type Stats struct {
 // An Observer is told what an executor does, for logs, metrics and traces.
 //
 // Observe is called in the flow of the pool, from many goroutines at once, without
-// locks held: it should be quick and must not wait for a call of the same
-// executor. A panic in it is not caught.
+// locks held: it should be quick, for the call is not done before Observe returns. It
+// must not wait for calls of the same executor, nor cancel or interrupt the call that
+// it is told of. A panic in it is not caught.
 type Observer interface{ Observe(Event) }
 
 // EventKind says what an [Event] reports.

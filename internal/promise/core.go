@@ -48,7 +48,9 @@ const (
 	Finished
 )
 
-// An Owner hears about a future that it will complete.
+// An Owner hears about a future that it will complete. Withdraw is called between
+// states, Cancelled while others wait for this cancellation to be over: nobody may
+// cancel or interrupt a future while he holds a lock that these take.
 type Owner interface {
 	// Withdraw is asked before a pending future is cancelled; false refuses.
 	Withdraw() bool
