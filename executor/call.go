@@ -117,8 +117,9 @@ type Host interface {
 	Withdraw(c Call) bool
 
 	// Cancelled reports that c was cancelled before it started; the backend forgets
-	// it. It is called before anybody sees that the call is done.
-	Cancelled(c Call)
+	// it. err is what the future answers: it matches future.ErrCancelled and the
+	// cause. It is called before anybody sees that the call is done.
+	Cancelled(c Call, err error)
 
 	// Interrupt asks the backend to end the context of the running call c with
 	// cause: its context ended, or somebody called Future.Interrupt. It is not

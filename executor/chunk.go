@@ -93,10 +93,10 @@ func (c *chunk[A, R]) ctxEnded() { c.Interrupt(context.Cause(c.ctx)) }
 
 func (c *chunk[A, R]) Withdraw() bool { return c.host == nil || c.host.Withdraw(c) }
 
-func (c *chunk[A, R]) Cancelled() {
+func (c *chunk[A, R]) Cancelled(err error) {
 	c.drop()
 	if c.host != nil {
-		c.host.Cancelled(c)
+		c.host.Cancelled(c, err)
 	}
 	c.leave()
 	c.run.progress(c) // the consumer finds the chunk cancelled, or is woken by its ctx

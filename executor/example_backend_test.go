@@ -221,7 +221,7 @@ func (p *pool) observe(c executor.Call, e executor.Event) {
 func (p *pool) Withdraw(executor.Call) bool { return true }
 
 // Cancelled forgets a call that will not run.
-func (p *pool) Cancelled(c executor.Call) {
+func (p *pool) Cancelled(c executor.Call, err error) {
 	p.mu.Lock()
 	p.stats.Queued -= c.Len()
 	p.stats.Cancelled += uint64(c.Len())
@@ -230,7 +230,7 @@ func (p *pool) Cancelled(c executor.Call) {
 	}
 	p.forget(c)
 	p.mu.Unlock()
-	p.observe(c, executor.Event{Kind: executor.EventCancel, Items: c.Len(), Err: future.ErrCancelled})
+	p.observe(c, executor.Event{Kind: executor.EventCancel, Items: c.Len(), Err: err})
 }
 
 // forget drops c and lets others have its room. mu is held.

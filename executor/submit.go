@@ -144,10 +144,10 @@ func (c *taskCall[A, R]) refused(err error) {
 
 func (c *taskCall[A, R]) Withdraw() bool { return c.host == nil || c.host.Withdraw(c) }
 
-func (c *taskCall[A, R]) Cancelled() {
+func (c *taskCall[A, R]) Cancelled(err error) {
 	c.drop()
 	if c.host != nil {
-		c.host.Cancelled(c)
+		c.host.Cancelled(c, err)
 	}
 	c.leave()
 }

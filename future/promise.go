@@ -115,7 +115,7 @@ func (h *hooks) Withdraw() bool {
 	return fn == nil || fn()
 }
 
-func (h *hooks) Cancelled() {
+func (h *hooks) Cancelled(error) {
 	if forget := h.drop(); forget != nil {
 		forget()
 	}

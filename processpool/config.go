@@ -57,6 +57,7 @@ const (
 	defaultGrace   = 5 * time.Second
 	defaultStart   = 30 * time.Second
 	defaultMessage = 1 << 30
+	mostMessage    = 1 << 40 // far beyond what gob carries
 )
 
 // validate fills in the defaults and reports the first field that makes no sense, or
@@ -125,6 +126,7 @@ func (c *Config) defaults() {
 	if w.MaxMessage == 0 {
 		w.MaxMessage = defaultMessage
 	}
+	w.MaxMessage = min(w.MaxMessage, mostMessage)
 	if w.StartTimeout == 0 {
 		w.StartTimeout = defaultStart
 	}

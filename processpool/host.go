@@ -1,12 +1,10 @@
 package processpool
 
 import (
-	"context"
 	"errors"
 	"time"
 
 	"example.com/futures/executor"
-	"example.com/futures/future"
 	"example.com/futures/internal/promise"
 )
 
@@ -27,7 +25,7 @@ type host struct{ p *Pool }
 func (h host) Withdraw(executor.Call) bool { return true }
 
 // Cancelled is executor.Host's.
-func (h host) Cancelled(c executor.Call) {
+func (h host) Cancelled(c executor.Call, err error) {
 	p, n := h.p, c.Len()
 	p.mu.Lock()
 	p.pending -= n
@@ -36,16 +34,7 @@ func (h host) Cancelled(c executor.Call) {
 	p.queue.cancelled()
 	p.makeRoom()
 	p.settle()
-	state := p.state
 	p.mu.Unlock()
-	err := context.Cause(c.Context())
-	switch {
-	case err != nil:
-	case state != open:
-		err = executor.ErrShutdown
-	default:
-		err = future.ErrCancelled
-	}
 	p.observe(executor.Event{Kind: executor.EventCancel, Items: n, Err: err}, c)
 }
 

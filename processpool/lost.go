@@ -12,7 +12,8 @@ import (
 
 // judge decides what becomes of the call that the process had when it ended. All that
 // it wrote has been read, so items up to next keep what they ended with. The next one
-// is lost if the process had taken it up, and what lies behind it runs elsewhere.
+// is lost if the process had taken it up, or is the third one that died with it on its
+// way, and what lies behind it runs elsewhere.
 func (w *process) judge(j *job) {
 	w.pool.countLost() // before anybody learns of it by a call
 	p := w.proc
@@ -27,8 +28,14 @@ func (w *process) judge(j *job) {
 	taken := j.offered && p.Page.Taken(j.seq) && p.Page.Begun(j.seq) > item-j.first
 	w.mu.Unlock()
 	remains := part{call: j.call, from: item, to: j.to, tries: j.tries, started: j.started, absent: j.absent}
+	remains.refused = j.refused
 	if item > j.from {
-		remains.tries = 0 // another item's
+		remains.tries, remains.refused = 0, 0 // another item's
+	}
+	if !taken && j.offered {
+		// Its argument may be what kills the workers: by its size, while they read it.
+		remains.refused++
+		taken = remains.refused == mostRefusals
 	}
 	if !taken && j.started && w.pool.forced() {
 		taken = true // it was on its way, its future says that it runs, and nothing else will run it
@@ -42,11 +49,12 @@ func (w *process) judge(j *job) {
 	if reason == nil && remains.tries < j.call.Retries() && w.pool.mayRetry() {
 		w.pool.retry(j.call, lost)
 		remains.tries++
+		remains.refused = 0
 		w.pool.left(j, remains)
 		return
 	}
 	j.call.Fail(item, executor.JoinCause(lost, reason))
-	remains.from, remains.tries = item+1, 0
+	remains.from, remains.tries, remains.refused = item+1, 0, 0
 	w.pool.left(j, remains)
 }
 
@@ -122,7 +130,7 @@ func (p *Pool) ended(w *process, pr *proc.Process, died bool) {
 	p.ready--
 	var give bool
 	if died {
-		give = !w.useful && p.state < closing && p.fails()
+		give = !w.useful && p.state < closing && p.fails() && w.seq == initSeq // else a call may be to blame
 	}
 	p.remove(w)
 	p.mu.Unlock()
@@ -158,6 +166,9 @@ const (
 	mostFailures = 3
 )
 
+// mostRefusals is how many workers may die with a call before they have taken it up.
+const mostRefusals = 3
+
 // startFailed takes w from the pool, which tries again after a pause, or breaks.
 func (p *Pool) startFailed(w *process, err error) {
 	var mismatch *proc.MismatchError
@@ -182,14 +193,11 @@ func (p *Pool) startFailed(w *process, err error) {
 // row that the pool is broken. If not, it pauses before the next start. mu is held.
 func (p *Pool) fails() bool {
 	p.failures++
-	if p.failures >= mostFailures && p.ready == 0 {
-		return true
-	}
 	if !p.resting {
 		p.resting = true
 		time.AfterFunc(min(lastPause, firstPause<<min(p.failures, 10)), p.rested)
 	}
-	return false
+	return p.failures >= mostFailures && p.ready == 0
 }
 
 // rested lets the pool start workers again.

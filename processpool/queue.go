@@ -13,6 +13,7 @@ type part struct {
 	call     executor.Call
 	from, to int
 	tries    int          // how often the first item was lost
+	refused  int          // how many workers died with it before they had taken it up
 	started  bool         // the call is running: an earlier part was sent
 	absent   map[int]bool // items that have ended: their arguments did not encode
 }

@@ -3,6 +3,7 @@ package processpool
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"example.com/futures/executor"
@@ -104,9 +105,8 @@ func (w *process) knows(c executor.Call) error {
 	if !ok {
 		return nil
 	}
-	fn, ok := executor.Lookup(c.Task())
-	if ours := fn.Signature(); ok && ours != theirs {
-		return fmt.Errorf("processpool: task %q is %s here and %s in the worker's program", c.Task(), ours, theirs)
+	if fn, ok := executor.Lookup(c.Task()); ok && fn.Signature() != theirs {
+		return fmt.Errorf("processpool: task %q is %s here and %s in the worker's program", c.Task(), fn.Signature(), theirs)
 	}
 	return nil
 }
@@ -233,8 +233,32 @@ func (w *process) watchLimit(j *job) {
 	if j.limit != nil {
 		j.limit.Stop()
 	}
-	next := j.next
-	j.limit = time.AfterFunc(limit+w.pool.cfg.Worker.KillGrace, func() { w.killFor(j, next, executor.ErrTimeout) })
+	w.armLimit(j, j.next, time.Now())
+}
+
+// armLimit has overLimit called when an item that began now would be over its time.
+// mu is held.
+func (w *process) armLimit(j *job, next int, since time.Time) {
+	limit := j.call.Timeout()
+	all := limit + w.pool.cfg.Worker.KillGrace
+	if all < limit { // more than a Duration holds
+		all = math.MaxInt64
+	}
+	j.limit = time.AfterFunc(max(all, time.Millisecond), func() { w.overLimit(j, next, since) })
+}
+
+// overLimit kills the process if it still is at item next of j. The time of an item
+// that it has not taken up has not begun; but a process that never does is frozen.
+func (w *process) overLimit(j *job, next int, since time.Time) {
+	w.mu.Lock()
+	waits := w.cur == j && j.next == next && w.proc.Page.Begun(j.seq) <= next-j.first
+	if waits && time.Since(since) < w.pool.cfg.Worker.StartTimeout {
+		w.armLimit(j, next, since)
+		w.mu.Unlock()
+		return
+	}
+	w.mu.Unlock()
+	w.killFor(j, next, executor.ErrTimeout)
 }
 
 // killFor kills the process if it still is at item next of j.

@@ -256,7 +256,8 @@ func TestMutualKill(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, 2*(i+1), v)
 		}
-		require.Equal(t, uint64(n), p.Stats().WorkersLost)
+		lost := func() bool { return p.Stats().WorkersLost == uint64(n) }
+		require.Eventually(t, lost, time.Minute, time.Millisecond) // the last of them may be noticed after the calls
 	}
 }
 

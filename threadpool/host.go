@@ -1,11 +1,6 @@
 package threadpool
 
-import (
-	"context"
-
-	"example.com/futures/executor"
-	"example.com/futures/future"
-)
+import "example.com/futures/executor"
 
 // sweepAt is how many cancelled calls a queue may hold before it is worth a look
 // whether they are more than half of it.
@@ -22,7 +17,7 @@ func (p *pool) Withdraw(executor.Call) bool { return true }
 // it finds out (see worker.settle). The queue forgets such calls together once they
 // are more than half of it: that costs each of them a few steps, whatever their
 // number.
-func (p *pool) Cancelled(c executor.Call) {
+func (p *pool) Cancelled(c executor.Call, err error) {
 	n := c.Len()
 	p.mu.Lock()
 	p.withdrawn += uint64(n)
@@ -31,17 +26,8 @@ func (p *pool) Cancelled(c executor.Call) {
 	if p.dead > sweepAt && p.dead > p.queue.len()/2 {
 		p.dead -= p.queue.sweep()
 	}
-	state := p.state
 	p.unlock()
 	if p.events != nil {
-		err := context.Cause(c.Context())
-		switch {
-		case err != nil:
-		case state != open:
-			err = executor.ErrShutdown
-		default:
-			err = future.ErrCancelled
-		}
 		p.events.cancelled(c, n, err)
 	}
 }

@@ -88,4 +88,5 @@ func (s *server) answer(h wire.Header, payload []byte) {
 		fmt.Fprintf(os.Stderr, "worker: answering: %v\n", err)
 		proc.Die()
 	}
+	s.owes = false
 }

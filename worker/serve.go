@@ -23,11 +23,12 @@ type server struct {
 	limit int64 // of one encoded value
 
 	// The runner's own: it decodes, runs and encodes.
-	dec *wire.Decoder
-	enc *wire.Encoder
-	out *wire.Writer
-	job *job // being run
-	at  int  // the next of its items
+	dec  *wire.Decoder
+	enc  *wire.Encoder
+	out  *wire.Writer
+	job  *job // being run
+	at   int  // the next of its items
+	owes bool // the item before that has begun, and has no answer
 
 	mu   sync.Mutex // guards the fields below; nothing is called under it
 	more sync.Cond
@@ -213,10 +214,14 @@ func (j *job) enter(c *callContext) bool {
 	return true
 }
 
-// run runs calls, one after another. A task that ends its goroutine ends this one:
+// run runs calls, one after another. A task that ends its goroutine ends this one, and
+// so does an error that does it while it is encoded:
 // another goes on where it was.
 func (s *server) run() {
 	defer func() { go s.run() }()
+	if s.owes { // the error's own method ended the goroutine
+		s.fail(s.job.args[s.at-1], fmt.Errorf("executor: task %q: encoding the error: %w", s.job.head.Task, errGoexit))
+	}
 	for {
 		if s.job == nil {
 			s.job, s.at = s.next(), 0
@@ -240,6 +245,7 @@ func (s *server) run() {
 // begins: it is not lost with what comes after it.
 func (s *server) item(j *job, arg wire.Frame) {
 	j.args[s.at-1].Payload = nil
+	s.owes = true
 	ctx := newCallContext(j.wallDeadline())
 	if !j.enter(ctx) {
 		s.dec.Skip(arg)

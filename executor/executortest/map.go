@@ -135,13 +135,21 @@ func mapBufferBounds(c *check) {
 	for _, buffer := range []int{1, 2, 5, 16} {
 		for _, chunk := range []int{0, 1, 4, 100} {
 			taken, read := 0, 0
-			for v, err := range executor.Map(c.ctx, ex, doubleTask, counted(&taken), executor.WithBuffer(buffer), executor.WithChunk(chunk)) {
+			args := func(yield func(int) bool) {
+				for i := range counted(&taken) {
+					if taken-read > buffer {
+						c.Errorf("%d inputs are taken and %d were read: more than a buffer of %d", taken, read, buffer)
+						return
+					}
+					if !yield(i) {
+						return
+					}
+				}
+			}
+			for v, err := range executor.Map(c.ctx, ex, doubleTask, args, executor.WithBuffer(buffer), executor.WithChunk(chunk)) {
 				read++
 				if err != nil || v != 2*(read-1) {
 					c.Fatalf("item %d = %d, %v", read-1, v, err)
-				}
-				if taken-read > buffer {
-					c.Fatalf("%d inputs were taken and %d read: more than a buffer of %d", taken, read, buffer)
 				}
 				if read == 60 {
 					break

@@ -167,9 +167,9 @@ func submitCtxEndedBefore(c *check) {
 	g.openUp()
 	ctx, cancel := context.WithCancelCause(c.ctx)
 	cancel(errReason)
-	for range 20 {
+	for range 300 {
 		f := executor.Submit(ctx, ex, visitTask, g.visit(1))
-		matches(c, "Result's error", failure(c, f), errReason)
+		matches(c, "Result's error", failure(c, f), future.ErrCancelled, errReason)
 	}
 	c.works(ex)
 	equal(c, "calls that ran", len(g.visits()), 0)

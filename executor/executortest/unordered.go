@@ -73,11 +73,20 @@ func unorderedBuffer(c *check) {
 	for _, buffer := range []int{1, 2, 7} {
 		for _, chunk := range []int{0, 1, 4} {
 			taken, read := 0, 0
-			for _, err := range executor.MapUnordered(c.ctx, ex, doubleTask, counted(&taken), executor.WithBuffer(buffer), executor.WithChunk(chunk)) {
-				equal(c, "the item's error", err, nil)
-				if read++; taken-read > buffer {
-					c.Fatalf("%d inputs were taken and %d read: more than a buffer of %d", taken, read, buffer)
+			args := func(yield func(int) bool) {
+				for i := range counted(&taken) {
+					if taken-read > buffer {
+						c.Errorf("%d inputs are taken and %d were read: more than a buffer of %d", taken, read, buffer)
+						return
+					}
+					if !yield(i) {
+						return
+					}
 				}
+			}
+			for _, err := range executor.MapUnordered(c.ctx, ex, doubleTask, args, executor.WithBuffer(buffer), executor.WithChunk(chunk)) {
+				equal(c, "the item's error", err, nil)
+				read++
 				if read == 40 {
 					break
 				}

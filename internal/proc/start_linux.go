@@ -3,6 +3,7 @@ package proc
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -73,7 +74,7 @@ func Start(s Spec) (_ *Process, err error) {
 	}
 	p := &Process{Page: page, socket: os.NewFile(uintptr(fds[0]), "worker"), ended: make(chan struct{})}
 	undo.add(func() { p.socket.Close() })
-	p.In = wire.NewReader(p.socket, helloLimit, true)
+	p.In = wire.NewReader(stream{p.socket}, helloLimit, true)
 	p.out = wire.NewWriter(p.socket)
 
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
@@ -118,6 +119,18 @@ func Start(s Spec) (_ *Process, err error) {
 	}
 	go p.watch(pidfd)
 	return p, nil
+}
+
+// A stream is a socket whose end is io.EOF also where the worker died with frames
+// unread: Linux reports that as a reset, behind all that the worker wrote.
+type stream struct{ *os.File }
+
+func (s stream) Read(b []byte) (int, error) {
+	n, err := s.File.Read(b)
+	if errors.Is(err, unix.ECONNRESET) {
+		err = io.EOF
+	}
+	return n, err
 }
 
 // cleanup undoes what was done, the last first.

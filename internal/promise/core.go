@@ -54,8 +54,9 @@ const (
 type Owner interface {
 	// Withdraw is asked before a pending future is cancelled; false refuses.
 	Withdraw() bool
-	// Cancelled is called when the future is cancelled, before anybody can see it.
-	Cancelled()
+	// Cancelled is called when the future is cancelled, with err as its outcome,
+	// before anybody can see it.
+	Cancelled(err error)
 	// InterruptRunning ends what runs, with cause, and reports whether it could.
 	InterruptRunning(cause error) bool
 }
@@ -193,7 +194,7 @@ func (c *Core) finishCancel() (cbs Callbacks) {
 		}
 	}()
 	if c.owner != nil {
-		c.owner.Cancelled()
+		c.owner.Cancelled(c.err)
 	}
 	returned = true
 	return cbs

@@ -25,8 +25,8 @@ type owner struct {
 	interrupted []error
 }
 
-func (o *owner) Withdraw() bool { o.asked++; return !o.refuse }
-func (o *owner) Cancelled()     { o.cancelled++ }
+func (o *owner) Withdraw() bool  { o.asked++; return !o.refuse }
+func (o *owner) Cancelled(error) { o.cancelled++ }
 func (o *owner) InterruptRunning(cause error) bool {
 	o.interrupted = append(o.interrupted, cause)
 	return true
@@ -204,7 +204,7 @@ func TestRefusedBehindAnotherCancel(t *testing.T) {
 // A broken owner panics when it hears of a cancellation.
 type broken struct{ owner }
 
-func (broken) Cancelled() { panic("broken owner") }
+func (broken) Cancelled(error) { panic("broken owner") }
 
 // A core whose owner panics is cancelled all the same. It once stayed settling, and
 // the next Cancel waited for that to end.
@@ -244,7 +244,7 @@ func (s *slow) Withdraw() bool {
 	return false
 }
 
-func (s *slow) Cancelled() {
+func (s *slow) Cancelled(error) {
 	close(s.entered)
 	<-s.release
 }

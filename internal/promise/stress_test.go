@@ -29,7 +29,7 @@ func stressTime(t *testing.T) time.Duration {
 type tally struct{ cancelled, interrupted atomic.Int32 }
 
 func (o *tally) Withdraw() bool              { return true }
-func (o *tally) Cancelled()                  { o.cancelled.Add(1) }
+func (o *tally) Cancelled(error)             { o.cancelled.Add(1) }
 func (o *tally) InterruptRunning(error) bool { o.interrupted.Add(1); return true }
 
 // TestStress lets everything race that may be called at the same time, on a new
