@@ -29,6 +29,8 @@ type chunk[A, R any] struct {
 	results []wire.Box[R]
 
 	stride  int          // items that run between two looks of the consumer
+	next    int          // the first item that Run has not begun; Run's own
+	gone    atomic.Bool  // cancelled. The run is told a moment before core says so, so it asks here
 	stop    atomic.Bool  // interrupted: items that have not begun are cancelled
 	prefix  atomic.Int64 // items from the front that are done
 	begun   time.Time    // set by Start
@@ -99,7 +101,8 @@ func (c *chunk[A, R]) Cancelled(err error) {
 		c.host.Cancelled(c, err)
 	}
 	c.leave()
-	c.run.progress(c) // the consumer finds the chunk cancelled, or is woken by its ctx
+	c.gone.Store(true)
+	c.run.progress(c)
 }
 
 func (c *chunk[A, R]) InterruptRunning(cause error) bool {
@@ -118,58 +121,73 @@ func (c *chunk[A, R]) drop() {
 }
 
 func (c *chunk[A, R]) Run(l Lender) {
-	c.loop(c.enter(l), 0)
+	ctx := c.enter(l)
+	defer func() {
+		// Reached with items left if a task ended this goroutine. The rest runs in
+		// others, one after another: each may be ended in turn.
+		for c.next < len(c.args) {
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				c.stretch(ctx)
+			}()
+			<-ended
+		}
+	}()
+	for c.next < len(c.args) {
+		c.stretch(ctx)
+	}
 }
 
-// loop runs the items from i on. An item that panics, or ends this goroutine, costs
-// itself alone: a deferred call goes on with the next.
-func (c *chunk[A, R]) loop(ctx context.Context, i int) {
+// stretch runs items from c.next on, to the end or up to one that does not return.
+// That one costs itself alone: it has its error, and c.next is beyond it. Going on
+// from here instead, in the deferred function, would nest as deep as items panic.
+func (c *chunk[A, R]) stretch(ctx context.Context) {
 	var o Outcome
-	from := i
+	from := c.next
+	at, cancel := ctx, context.CancelFunc(nil) // of one item
 	returned := false
 	defer func() {
 		if returned {
 			return
 		}
-		c.fail(i, outcome(ctx, abnormal(recover())), &o)
-		c.publish(i+1, o)
-		if i+1 < len(c.args) {
-			c.loop(ctx, i+1)
+		err := outcome(at, abnormal(recover()))
+		if cancel != nil {
+			cancel()
 		}
+		c.fail(c.next, err, &o)
+		c.next++
+		c.publish(c.next, o)
 	}()
-	for ; i < len(c.args); i++ {
-		if c.stop.Load() {
+	for c.next < len(c.args) {
+		if i := c.next; c.stop.Load() {
 			c.fail(i, promise.CancelledError(context.Cause(ctx)), nil)
 			o.Cancelled++
-		} else if v, err := c.item(ctx, i); err != nil {
-			c.fail(i, err, &o)
 		} else {
-			c.results[i].V = v
-			o.Succeeded++
+			if c.opts.timeout > 0 {
+				at, cancel = c.limited(ctx)
+			}
+			v, err := c.task.fn(at, c.args[i].V)
+			if err != nil {
+				c.fail(i, outcome(at, err), &o)
+			} else {
+				c.results[i].V = v
+				o.Succeeded++
+			}
+			if cancel != nil {
+				cancel()
+			}
+			c.forget(i)
 		}
-		c.forget(i)
-		if i+1-from >= c.stride || i+1 == len(c.args) {
-			returned = i+1 == len(c.args)
-			c.publish(i+1, o)
-			o, from = Outcome{}, i+1
+		c.next++
+		if c.next-from >= c.stride || c.next == len(c.args) {
+			returned = true // a panic of an observer is none of an item
+			c.publish(c.next, o)
+			returned = false
+			o, from = Outcome{}, c.next
 		}
 	}
 	returned = true
-}
-
-// item runs one item.
-func (c *chunk[A, R]) item(ctx context.Context, i int) (R, error) {
-	if c.opts.timeout > 0 {
-		limited, cancel := c.limited(ctx)
-		defer cancel()
-		v, err := c.task.fn(limited, c.args[i].V)
-		return v, outcome(limited, err)
-	}
-	v, err := c.task.fn(ctx, c.args[i].V)
-	if err != nil {
-		err = outcome(ctx, err)
-	}
-	return v, err
 }
 
 // fail notes the error of an item, and counts it in o if there is one.

@@ -12,6 +12,10 @@ import (
 //
 // An Executor is safe for concurrent use. Whoever made it closes it: by Shutdown,
 // by Close, or by both.
+//
+// An implementation may have a further method Capacity() int, the largest number of
+// workers that it may have: a Map takes inputs ahead for so many. Without it, that is
+// runtime.GOMAXPROCS(0).
 type Executor interface {
 	// Execute takes a call and returns without waiting for it to run. It is for
 	// Submit, Map and their like; programs do not call it.

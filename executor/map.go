@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -153,7 +154,11 @@ func (r *mapRun[A, R]) buffer() int {
 	if r.opts.buffer > 0 {
 		return r.opts.buffer
 	}
-	return r.size * 2 * (r.workers + 1)
+	chunks := 2 * (r.workers + 1)
+	if r.size > math.MaxInt/chunks {
+		return math.MaxInt
+	}
+	return r.size * chunks
 }
 
 // iterate runs the map, and reports false if the consumer broke it off.
@@ -212,7 +217,7 @@ func (r *mapRun[A, R]) dispatch() {
 		return
 	}
 	r.first += len(r.batch)
-	r.batch = make([]wire.Box[A], 0, r.size)
+	r.batch = make([]wire.Box[A], 0, min(r.size, r.buffer(), chunkMax))
 	r.flight = append(r.flight, c)
 	if r.ctx.Done() != nil && !c.core.IsDone() {
 		c.listen(c.ctxEnded)
@@ -275,7 +280,7 @@ func (r *mapRun[A, R]) deliverFrom(c *chunk[A, R], all bool) bool {
 	}
 	for c.yielded < len(c.args) {
 		if int(c.prefix.Load()) <= c.yielded {
-			if c.core.IsCancelled() {
+			if c.gone.Load() {
 				r.end(c.interrupted())
 				r.retire(c, false)
 				return true
@@ -339,8 +344,10 @@ func (r *mapRun[A, R]) retire(c *chunk[A, R], whole bool) {
 	r.flight = r.flight[1:]
 }
 
-// measure sizes the next chunks by how long c took.
+// measure sizes the next chunks by how long c took, and what is taken ahead by how
+// many workers there may be by now.
 func (r *mapRun[A, R]) measure(c *chunk[A, R]) {
+	r.workers = capacity(r.ex)
 	each := max(1, time.Duration(c.took.Load())/time.Duration(len(c.args)))
 	if !r.unordered { // there an item is yielded when it is done, whatever comes after it
 		r.stride = max(1, int(strideTime/each))
@@ -378,7 +385,7 @@ func (r *mapRun[A, R]) progress(c *chunk[A, R]) {
 func (r *mapRun[A, R]) await(c *chunk[A, R]) bool {
 	r.want.Store(c) // and then look again: progress looks in the other order
 	defer r.want.Store(nil)
-	return r.wait(func() bool { return int(c.prefix.Load()) > c.yielded || c.core.IsCancelled() }) && !c.core.IsCancelled()
+	return r.wait(func() bool { return int(c.prefix.Load()) > c.yielded || c.gone.Load() }) && !c.gone.Load()
 }
 
 // next waits for a chunk with progress; nil says that ctx ended.

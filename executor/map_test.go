@@ -48,3 +48,35 @@ func TestMapCallsBecomeSlow(t *testing.T) {
 		})
 	}
 }
+
+// A canceller is a backend that cancels what it accepts, while the caller goes on.
+type canceller struct{ executor.Executor }
+
+func (x canceller) Execute(c executor.Call) error {
+	c.Accept(x)
+	go c.Cancel(executor.ErrShutdown)
+	return nil
+}
+
+func (canceller) Withdraw(executor.Call) bool              { return true }
+func (canceller) Cancelled(executor.Call, error)           {}
+func (canceller) Interrupt(executor.Call, error)           {}
+func (canceller) Finished(executor.Call, executor.Outcome) {}
+
+// A consumer that waits for a chunk hears of its cancellation when it can see it. It
+// used to hear of it just before, and to wait for ever if it was quick to look.
+func TestMapHearsOfCancelledChunk(t *testing.T) {
+	task := executor.LocalTask(func(_ context.Context, n int) (int, error) { return n, nil })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for range 20_000 {
+		args := func(yield func(int) bool) { yield(1) }
+		for _, err := range executor.Map(ctx, canceller{}, task, args) {
+			require.ErrorIs(t, err, executor.ErrShutdown)
+		}
+		for _, err := range executor.MapUnordered(ctx, canceller{}, task, args) {
+			require.ErrorIs(t, err, executor.ErrShutdown)
+		}
+	}
+	require.NoError(t, ctx.Err())
+}

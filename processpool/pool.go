@@ -316,6 +316,14 @@ func (p *Pool) close(s state) {
 	}
 }
 
+// Capacity returns the largest number of workers that the pool may have. A Map takes
+// inputs ahead for so many.
+func (p *Pool) Capacity() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.max
+}
+
 // Resize changes the largest number of workers. If there may be more now, what is
 // queued is taken up at once; if fewer, idle workers end now and others after their
 // call.

@@ -90,8 +90,17 @@ func (p *pool) end(to state, cancelPending bool) {
 }
 
 // abandon is what happens when the handle has been collected: what was accepted
-// runs, then the workers end.
-func (p *pool) abandon() { p.end(draining, false) }
+// runs, then the workers end. Without workers there is nothing to do. It matters to
+// do nothing: in the cleanup's goroutine, touching a channel made in a
+// testing/synctest bubble would crash the program.
+func (p *pool) abandon() {
+	p.mu.Lock()
+	empty := p.live == 0 && p.hands == 0
+	p.unlock()
+	if !empty {
+		p.end(draining, false)
+	}
+}
 
 // breakDown ends the pool's work after an initializer failed with err.
 func (p *pool) breakDown(err error) {

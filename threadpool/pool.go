@@ -105,6 +105,14 @@ func (p *Pool) Resize(workers int) error {
 	return err
 }
 
+// Capacity returns how many calls run at the same time at most: Config.Workers, or
+// what [Pool.Resize] last said. By it executor.Map knows how much to take ahead.
+func (p *Pool) Capacity() int {
+	p.inner.mu.Lock()
+	defer p.inner.unlock()
+	return p.inner.limit
+}
+
 // Stats returns a snapshot of the pool's counters. It waits for nobody; a call
 // whose future is done is counted as ended. Workers may be above the pool's number
 // while calls wait for one another, see the package comment.

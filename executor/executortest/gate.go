@@ -38,11 +38,10 @@ type gate struct {
 
 // A visitor is a task at the gate, as the test sees it.
 type visitor struct {
-	name, pid int
-	ended     chan struct{} // closed when the task says that its context ended
-	gone      chan struct{} // closed when the task has left
-	gate      *gate
-	conn      net.Conn
+	name  int
+	ended chan struct{} // closed when the task says that its context ended
+	gate  *gate
+	conn  net.Conn
 }
 
 // newGate returns a gate that is shut. It is closed at the end of the check.
@@ -80,9 +79,9 @@ func (g *gate) accept() {
 
 // serve talks to one task until it leaves.
 func (g *gate) serve(conn net.Conn) {
-	v := &visitor{ended: make(chan struct{}), gone: make(chan struct{}), gate: g, conn: conn}
+	v := &visitor{ended: make(chan struct{}), gate: g, conn: conn}
 	r := bufio.NewReader(conn)
-	if _, err := fmt.Fscanf(r, "%d %d\n", &v.name, &v.pid); err != nil {
+	if _, err := fmt.Fscanf(r, "%d\n", &v.name); err != nil {
 		conn.Close()
 		return
 	}
@@ -107,7 +106,6 @@ func (g *gate) serve(conn net.Conn) {
 	delete(g.conns, conn)
 	g.mu.Unlock()
 	conn.Close()
-	close(v.gone)
 }
 
 // pass lets the task through: it returns.
@@ -244,7 +242,7 @@ func visit(ctx context.Context, v Visit) (int, error) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	fmt.Fprintf(conn, "%d %d\n", v.Name, os.Getpid())
+	fmt.Fprintf(conn, "%d\n", v.Name)
 	r := bufio.NewReader(conn)
 	answer, err := r.ReadString('\n')
 	switch {

@@ -91,7 +91,7 @@ func observerStory(c *check) {
 		if last.Kind == executor.EventCancel {
 			equalSlices(c, "the story of a call", kinds, []executor.EventKind{executor.EventSubmit, executor.EventCancel})
 			equal(c, "Task", last.Task, doubleTask.Name())
-			equal(c, "whether Err is there", last.Err != nil, true)
+			matches(c, "Err", last.Err, future.ErrCancelled, errReason)
 			continue
 		}
 		equalSlices(c, "the story of a call", kinds, []executor.EventKind{executor.EventSubmit, executor.EventStart, executor.EventFinish})
