@@ -218,7 +218,7 @@ func mapBusy(c *check) {
 		g.openUp()
 	}()
 	equalSlices(c, "Map", c.collect(executor.Map(c.ctx, ex, visitTask, args)), numbers(30))
-	equal(c, "calls at once, at most", g.crowd(), 3)
+	equal(c, "calls at once, at most", g.crowd(), workers)
 }
 
 // An input without end gives results from the first on. // MAP-17, MAP-18
