@@ -40,9 +40,15 @@ type chunk[A, R any] struct {
 	queued bool // it is in the run's ready list; guarded by the run's mu
 
 	mu    sync.Mutex // guards the fields below; a leaf
-	errs  []error    // nil until an item fails
+	errs  []failure  // nil until an item fails
 	done  []bool     // nil until an item is completed out of Run
 	cause error      // why it was cancelled or interrupted
+}
+
+// A failure is the error of an item.
+type failure struct {
+	err  error
+	late bool // it came when the call's context had ended, perhaps because of that
 }
 
 func newChunk[A, R any](run *mapRun[A, R], first, stride int, args []wire.Box[A]) *chunk[A, R] {
@@ -194,9 +200,9 @@ func (c *chunk[A, R]) stretch(ctx context.Context) {
 func (c *chunk[A, R]) fail(i int, err error, o *Outcome) {
 	c.mu.Lock()
 	if c.errs == nil {
-		c.errs = make([]error, len(c.args))
+		c.errs = make([]failure, len(c.args))
 	}
-	c.errs[i] = err
+	c.errs[i] = failure{err, c.cause != nil || c.ctx.Err() != nil}
 	c.mu.Unlock()
 	if o != nil {
 		o.Failed++
@@ -314,13 +320,13 @@ func (c *chunk[A, R]) settle(i int, out wire.Box[R], err error) {
 }
 
 // take returns what became of item i, which is done, and lets go of it.
-func (c *chunk[A, R]) take(i int) (R, error) {
+func (c *chunk[A, R]) take(i int) (R, failure) {
 	v := c.results[i].V
 	c.results[i] = wire.Box[R]{}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.errs == nil {
-		return v, nil
+		return v, failure{}
 	}
 	return v, c.errs[i]
 }

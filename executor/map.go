@@ -295,10 +295,10 @@ func (r *mapRun[A, R]) deliverFrom(c *chunk[A, R], all bool) bool {
 			}
 		}
 		i := c.yielded
-		v, err := c.take(i)
+		v, f := c.take(i)
 		c.yielded++
-		if err != nil {
-			if cause := r.why(c); cause != nil && errors.Is(err, cause) {
+		if f.late {
+			if cause := r.why(c); cause != nil && errors.Is(f.err, cause) {
 				r.end(cause) // not an outcome of its own
 				if all {
 					r.retire(c, false)
@@ -309,7 +309,7 @@ func (r *mapRun[A, R]) deliverFrom(c *chunk[A, R], all bool) bool {
 			}
 		}
 		r.ahead--
-		if !r.yield(c, i, v, err) {
+		if !r.yield(c, i, v, f.err) {
 			return false
 		}
 	}
@@ -336,6 +336,7 @@ func (r *mapRun[A, R]) retire(c *chunk[A, R], whole bool) {
 		r.stop = true // abandon sees to the rest
 		return
 	}
+	c.yielded = len(c.args) // should it report again
 	i := slices.Index(r.flight, c)
 	if i > 0 { // in a map without order
 		r.flight[i] = r.flight[0]

@@ -19,6 +19,9 @@ func (p *pool) Withdraw(executor.Call) bool { return true }
 // number.
 func (p *pool) Cancelled(c executor.Call, err error) {
 	n := c.Len()
+	if p.events != nil {
+		p.events.cancelled(c, n, err) // first: the pool may be at its end when c is counted
+	}
 	p.mu.Lock()
 	p.withdrawn += uint64(n)
 	p.bound.empty(n)
@@ -26,10 +29,8 @@ func (p *pool) Cancelled(c executor.Call, err error) {
 	if p.dead > sweepAt && p.dead > p.queue.len()/2 {
 		p.dead -= p.queue.sweep()
 	}
+	p.finish()
 	p.unlock()
-	if p.events != nil {
-		p.events.cancelled(c, n, err)
-	}
 }
 
 // Interrupt has nothing to do: calls run in this process and end their contexts

@@ -44,9 +44,12 @@ func (p *pool) dismissIdle(enough func() bool) {
 	}
 }
 
-// finish closes done if there is nothing left to wait for. It is called with mu held.
+// finish closes done if there is nothing left to wait for: no worker, and no call
+// that somebody else is about to end. One that was cancelled is such a call until
+// Cancelled has counted it, although no worker could start it any more. It is called
+// with mu held.
 func (p *pool) finish() {
-	if p.live == 0 && p.hands == 0 && p.state != open && !p.finished {
+	if p.live == 0 && p.hands == 0 && p.state != open && !p.finished && p.submitted == p.withdrawn+uint64(p.taken) {
 		p.finished = true
 		close(p.done)
 	}
