@@ -217,3 +217,26 @@ func TestCloseWhileArgumentIsWritten(t *testing.T) {
 	require.NoError(t, p.Close())
 	require.ErrorIs(t, f.Exception(ctx), executor.ErrShutdown)
 }
+
+// Of ten large calls one is done; the others are cancelled, or interrupted on their
+// way, and the pool closes. // SHU-27
+func TestCancelLargeThenClose(t *testing.T) {
+	ctx := within(t)
+	p := open(t, processpool.Config{Workers: 1})
+	large := make([]byte, 100_000_000)
+	fs := executor.SubmitAll(ctx, p, echo, slices.Repeat([][]byte{large}, 10))
+	got, err := fs[0].Result(ctx)
+	require.NoError(t, err)
+	require.Len(t, got, len(large))
+	cancelled := 0
+	for _, f := range fs[1:] {
+		if f.Cancel() {
+			cancelled++
+		}
+	}
+	require.GreaterOrEqual(t, cancelled, len(fs)-2) // one at most was with the worker
+	require.NoError(t, p.Close())
+	for _, f := range fs {
+		require.True(t, f.IsDone())
+	}
+}
