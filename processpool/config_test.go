@@ -160,7 +160,9 @@ func TestStderrExcerpt(t *testing.T) {
 }
 
 // Another binary can be the worker. One that is none says so, soon, and breaks the
-// pool; so does one with a task of the same name and other types. // PRC-37, PRO-15
+// pool: what was submitted fails with the cause, and nothing waits for a worker that
+// can never come. So does one with a task of the same name and other types.
+// PRC-37, PRO-13, PRO-15, PRO-17
 func TestCommand(t *testing.T) {
 	ctx := within(t)
 	t.Run("this binary", func(t *testing.T) {

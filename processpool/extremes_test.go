@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,7 +99,7 @@ func TestErrorThatEndsItsGoroutine(t *testing.T) {
 	for _, panics := range []bool{false, true} {
 		require.ErrorContains(t, executor.Submit(ctx, p, quit, panics).Exception(ctx), "runtime.Goexit")
 		n := 0
-		for _, err := range executor.Map(ctx, p, quit, func(yield func(bool) bool) { _ = yield(panics) && yield(panics) }, executor.WithChunk(2)) {
+		for _, err := range executor.Map(ctx, p, quit, slices.Values([]bool{panics, panics}), executor.WithChunk(2)) {
 			require.ErrorContains(t, err, "runtime.Goexit")
 			n++
 		}
@@ -140,7 +141,7 @@ func unread(t *testing.T, n int) int {
 	defer unix.Close(pidfd)
 	fd, err := unix.PidfdGetfd(pidfd, 3, 0)
 	if err != nil && strings.Contains(err.Error(), "not permitted") {
-		t.Skipf("pidfd_getfd: %v", err)
+		t.Skipf("the kernel does not let a process look at its child, so this cannot be seen: %v", err)
 	}
 	require.NoError(t, err)
 	defer unix.Close(fd)
