@@ -98,6 +98,7 @@ const (
 	chunkGrowth = 4
 	chunkMax    = 1 << 14
 	strideTime  = 20 * time.Microsecond // between two looks at what is done
+	batchTime   = 20 * chunkTime        // a batch that fills more slowly has a slow input
 )
 
 // A mapRun is one range over a Map. Its goroutine takes inputs, hands over chunks
@@ -116,6 +117,7 @@ type mapRun[A, R any] struct {
 	size    int            // of the next chunk
 	stride  int            // of the next chunk
 	batch   []wire.Box[A]  // taken and not handed over
+	since   time.Time      // when the first of batch was taken, if size is above 1
 	flight  []*chunk[A, R] // handed over and not yielded in full, in order
 	first   int            // index of the first input in batch
 	ahead   int            // inputs taken and not yielded
@@ -171,6 +173,9 @@ func (r *mapRun[A, R]) iterate(args iter.Seq[A]) bool {
 	for arg := range args {
 		r.batch = append(r.batch, wire.Box[A]{V: arg})
 		r.ahead++
+		if r.size > 1 && r.opts.chunk == 0 {
+			r.keepUp()
+		}
 		full := r.ahead >= r.buffer()
 		if len(r.batch) >= r.size || full && len(r.flight) < r.workers {
 			r.dispatch()
@@ -197,6 +202,19 @@ func (r *mapRun[A, R]) iterate(args iter.Seq[A]) bool {
 		}
 	}
 	return true
+}
+
+// keepUp makes chunks single items again, and with them what is taken ahead, when the
+// input is so slow that a batch takes long to fill: what was taken would wait for the
+// rest of its batch. It looks at the clock now and then, since that costs more than
+// the rest of taking an input.
+func (r *mapRun[A, R]) keepUp() {
+	switch n := len(r.batch); {
+	case n == 1:
+		r.since = time.Now()
+	case (n%16 == 0 || n < 16 && n&(n-1) == 0) && time.Since(r.since) > batchTime:
+		r.size = 1
+	}
 }
 
 // over reports that nothing more is to be yielded but the final error.

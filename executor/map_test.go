@@ -49,6 +49,38 @@ func TestMapCallsBecomeSlow(t *testing.T) {
 	}
 }
 
+// A map whose input becomes slow hands over and yields what it has, instead of filling
+// the large chunks that cheap calls had led to.
+func TestMapInputBecomesSlow(t *testing.T) {
+	const fast, slow = 100_000, 100
+	task := executor.LocalTask(func(_ context.Context, n int) (int, error) { return n, nil })
+	synctest.Test(t, func(t *testing.T) {
+		p, err := newPool(zeroConfig, false)
+		require.NoError(t, err)
+		defer p.Close()
+		taken := 0
+		args := func(yield func(int) bool) {
+			for ; taken < fast+slow; taken++ {
+				if taken >= fast {
+					time.Sleep(time.Second)
+				}
+				if !yield(taken) {
+					return
+				}
+			}
+		}
+		read := 0
+		for _, err := range executor.Map(t.Context(), p, task, args) {
+			require.NoError(t, err)
+			read++
+			if taken > fast+slow/2 {
+				require.Less(t, taken-read, slow/2, "inputs taken and not yielded")
+			}
+		}
+		require.Equal(t, fast+slow, read)
+	})
+}
+
 // A canceller is a backend that cancels what it accepts, while the caller goes on.
 type canceller struct{ executor.Executor }
 
