@@ -130,23 +130,29 @@ func counted(taken *int) iter.Seq[int] {
 	}
 }
 
+// ahead returns numbers without end, and fails the check when more than buffer of
+// them are taken and not read.
+func (c *check) ahead(taken, read *int, buffer int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := range counted(taken) {
+			if *taken-*read > buffer {
+				c.Errorf("%d inputs are taken and %d were read: more than a buffer of %d", *taken, *read, buffer)
+				return
+			}
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
 // A map never takes more inputs ahead of its consumer than WithBuffer says. // MAP-21
 func mapBufferBounds(c *check) {
 	ex := c.open(Config{Workers: 2})
 	for _, buffer := range []int{1, 2, 5, 16} {
 		for _, chunk := range []int{0, 1, 4, 100} {
 			taken, read := 0, 0
-			args := func(yield func(int) bool) {
-				for i := range counted(&taken) {
-					if taken-read > buffer {
-						c.Errorf("%d inputs are taken and %d were read: more than a buffer of %d", taken, read, buffer)
-						return
-					}
-					if !yield(i) {
-						return
-					}
-				}
-			}
+			args := c.ahead(&taken, &read, buffer)
 			for v, err := range executor.Map(c.ctx, ex, doubleTask, args, executor.WithBuffer(buffer), executor.WithChunk(chunk)) {
 				read++
 				if err != nil || v != 2*(read-1) {

@@ -73,17 +73,7 @@ func unorderedBuffer(c *check) {
 	for _, buffer := range []int{1, 2, 7} {
 		for _, chunk := range []int{0, 1, 4} {
 			taken, read := 0, 0
-			args := func(yield func(int) bool) {
-				for i := range counted(&taken) {
-					if taken-read > buffer {
-						c.Errorf("%d inputs are taken and %d were read: more than a buffer of %d", taken, read, buffer)
-						return
-					}
-					if !yield(i) {
-						return
-					}
-				}
-			}
+			args := c.ahead(&taken, &read, buffer)
 			for _, err := range executor.MapUnordered(c.ctx, ex, doubleTask, args, executor.WithBuffer(buffer), executor.WithChunk(chunk)) {
 				equal(c, "the item's error", err, nil)
 				read++
