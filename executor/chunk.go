@@ -19,7 +19,7 @@ import (
 type chunk[A, R any] struct {
 	head
 	core  promise.Core
-	task  *taskOf[A, R]
+	task  *taskOf[A, R] // its options are the run's
 	run   *mapRun[A, R]
 	first int // the index in the map of item 0
 
@@ -53,15 +53,19 @@ type failure struct {
 
 func newChunk[A, R any](run *mapRun[A, R], first, stride int, args []wire.Box[A]) *chunk[A, R] {
 	c := &chunk[A, R]{
-		head: head{ctx: run.ctx, opts: run.opts}, task: run.task, run: run, first: first,
+		head: head{ctx: run.ctx}, task: run.task, run: run, first: first,
 		args: args, results: make([]wire.Box[R], len(args)), stride: stride,
 	}
 	c.core.SetOwner(c)
 	return c
 }
 
-func (c *chunk[A, R]) Task() string       { return c.task.name }
-func (c *chunk[A, R]) Portable() error    { return c.task.Portable() }
+func (c *chunk[A, R]) Task() string           { return c.task.name }
+func (c *chunk[A, R]) Portable() error        { return c.task.Portable() }
+func (c *chunk[A, R]) Timeout() time.Duration { return c.task.opts.timeout }
+func (c *chunk[A, R]) Retries() int           { return c.task.opts.retries }
+func (c *chunk[A, R]) Priority() int          { return c.task.opts.priority }
+
 func (c *chunk[A, R]) Len() int           { return len(c.args) }
 func (c *chunk[A, R]) WaitsForRoom() bool { return true }
 func (c *chunk[A, R]) IsDone() bool       { return c.core.IsDone() }
@@ -112,22 +116,24 @@ func (c *chunk[A, R]) Cancelled(err error) {
 }
 
 func (c *chunk[A, R]) InterruptRunning(cause error) bool {
-	c.ending().cancel(cause) // first: the items that stop cancels ask the context why
+	c.ending(&c.core).cancel(cause) // first: the items that stop cancels ask the context why
 	c.stop.Store(true)
-	if c.flags.Load()&inRun == 0 && c.host != nil {
+	if c.core.Bits.Load()&inRun == 0 && c.host != nil {
 		c.host.Interrupt(c, cause)
 	}
 	return true
 }
 
 func (c *chunk[A, R]) drop() {
-	if c.wantDrop() {
+	if mayDrop(&c.core) {
 		clear(c.args)
 	}
 }
 
 func (c *chunk[A, R]) Run(l Lender) {
-	ctx := c.enter(l)
+	c.lender = l
+	c.core.Bits.Or(inRun)
+	ctx := (*chunkContext[A, R])(c)
 	defer func() {
 		// Reached with items left if a task ended this goroutine. The rest runs in
 		// others, one after another: each may be ended in turn.
@@ -170,8 +176,8 @@ func (c *chunk[A, R]) stretch(ctx context.Context) {
 			c.fail(i, promise.CancelledError(context.Cause(ctx)), nil)
 			o.Cancelled++
 		} else {
-			if c.opts.timeout > 0 {
-				at, cancel = c.limited(ctx)
+			if d := c.Timeout(); d > 0 {
+				at, cancel = limited(ctx, d)
 			}
 			v, err := c.task.fn(at, c.args[i].V)
 			if err != nil {
@@ -213,7 +219,7 @@ func (c *chunk[A, R]) fail(i int, err error, o *Outcome) {
 
 // forget lets go of the argument of item i, which is done.
 func (c *chunk[A, R]) forget(i int) {
-	if !c.run.unordered && c.flags.Load()&holding == 0 {
+	if !c.run.unordered && c.core.Bits.Load()&holding == 0 {
 		c.args[i] = wire.Box[A]{}
 	}
 }
@@ -230,12 +236,13 @@ func (c *chunk[A, R]) publish(n int, o Outcome) {
 	all := n == len(c.args)
 	if all {
 		c.clock()
+		c.core.Begin() // it has started, so nobody else can
 		c.leave()
 	}
 	c.host.Finished(c, o)
 	c.prefix.Store(int64(n))
 	if all {
-		c.finished()
+		c.core.Publish().Go()
 	}
 	c.run.progress(c)
 }
@@ -247,22 +254,16 @@ func (c *chunk[A, R]) clock() {
 	}
 }
 
-// finished makes the whole done.
-func (c *chunk[A, R]) finished() {
-	if c.core.Begin() {
-		c.core.Publish().Go()
-	}
-}
-
 func (c *chunk[A, R]) Encode(i int, enc Encoder) error {
-	if !c.hold() {
-		return promise.ErrCancelled
-	}
+	held := hold(&c.core)
 	defer func() {
-		if c.release() {
+		if release(&c.core) {
 			clear(c.args)
 		}
 	}()
+	if !held {
+		return promise.ErrCancelled
+	}
 	return encode(enc, &c.args[i])
 }
 
@@ -312,9 +313,9 @@ func (c *chunk[A, R]) settle(i int, out wire.Box[R], err error) {
 	}
 	c.prefix.Store(int64(n))
 	c.mu.Unlock()
-	if all {
+	if all && c.core.Begin() {
 		c.leave()
-		c.finished()
+		c.core.Publish().Go()
 	}
 	c.run.progress(c)
 }
@@ -330,3 +331,15 @@ func (c *chunk[A, R]) take(i int) (R, failure) {
 	}
 	return v, c.errs[i]
 }
+
+// A chunkContext is a chunk as the context of its items.
+type chunkContext[A, R any] chunk[A, R]
+
+// Deadline is the caller's. A time limit has a context of its own around this one.
+func (c *chunkContext[A, R]) Deadline() (time.Time, bool) { return c.ctx.Deadline() }
+func (c *chunkContext[A, R]) Done() <-chan struct{}       { return c.end(&c.core) }
+func (c *chunkContext[A, R]) Err() error                  { return c.endErr(&c.core) }
+func (c *chunkContext[A, R]) Value(key any) any           { return c.value(&c.core, key) }
+
+// String is for context's own texts.
+func (c *chunkContext[A, R]) String() string { return "executor.taskContext" }

@@ -7,29 +7,35 @@ import (
 	"time"
 
 	"example.com/futures/internal/lend"
+	"example.com/futures/internal/promise"
 )
 
-// head is the part of a call that does not depend on its types. It is also the
-// context that its task sees, as a taskContext, so that a task that never asks for
-// Done costs nothing.
+// head is the part of a call that does not depend on its types, but for the core of
+// its future, which its methods are given.
+//
+// A call that nobody interrupts, and whose task never asks for its context's end,
+// pays for neither. Each such pair of a rare and a common step is tied by a second
+// look: the rare one leaves its mark and then looks whether the call is over; the
+// end of the call makes it over and then looks for the mark.
 type head struct {
 	ctx    context.Context // the caller's
-	opts   *options
-	host   Host   // set by Accept
-	lender Lender // set by Run
-	id     atomic.Uint64
-
-	inner atomic.Pointer[ending]      // made when somebody asks how the task's context ends
-	watch atomic.Pointer[func() bool] // stops listening to ctx; sealed once the call is done
-	flags atomic.Uint32
+	host   Host            // set by Accept
+	lender Lender          // set by Run
+	rare   atomic.Pointer[rare]
 }
 
-// The flags of a head.
+// rare is what few calls need.
+type rare struct {
+	id    atomic.Uint64               // given when asked for
+	inner atomic.Pointer[ending]      // made when somebody asks how the task's context ends
+	watch atomic.Pointer[func() bool] // stops listening to ctx; sealed once the call is done
+}
+
+// The Bits of a call's core.
 const (
 	inRun      = 1 << iota // Run has begun
 	holding                // Encode reads the argument
 	dropWanted             // the call is over: the argument goes once Encode has read it
-	left                   // the task's context has ended with the call
 )
 
 // ending is how the context of a running task ends.
@@ -39,132 +45,144 @@ type ending struct {
 }
 
 var (
-	ended = func() *ending { // of a call that ended before anybody asked
-		ctx, cancel := context.WithCancelCause(context.Background())
-		cancel(nil)
-		return &ending{ctx, cancel}
-	}()
 	unwatched = func() bool { return false }
 	ids       atomic.Uint64
 	noOptions options
 )
 
-// ID, Context and the options are Call's.
+// ID, Context and Accept are Call's.
 
 func (h *head) ID() uint64 {
-	if id := h.id.Load(); id != 0 {
+	id := &h.rarely().id
+	if id := id.Load(); id != 0 {
 		return id
 	}
-	h.id.CompareAndSwap(0, ids.Add(1))
-	return h.id.Load()
+	id.CompareAndSwap(0, ids.Add(1))
+	return id.Load()
 }
 
 func (h *head) Context() context.Context { return h.ctx }
-func (h *head) Timeout() time.Duration   { return h.opts.timeout }
-func (h *head) Retries() int             { return h.opts.retries }
-func (h *head) Priority() int            { return h.opts.priority }
 func (h *head) Accept(host Host)         { h.host = host }
 func (h *head) sealed()                  {}
 
+// rarely returns the rare part, made now if need be.
+func (h *head) rarely() *rare {
+	if r := h.rare.Load(); r != nil {
+		return r
+	}
+	h.rare.CompareAndSwap(nil, new(rare))
+	return h.rare.Load()
+}
+
 // ending returns how the task's context ends, made now if need be.
-func (h *head) ending() *ending {
-	if e := h.inner.Load(); e != nil {
+func (h *head) ending(core *promise.Core) *ending {
+	inner := &h.rarely().inner
+	if e := inner.Load(); e != nil {
 		return e
 	}
 	e := new(ending)
 	e.ctx, e.cancel = context.WithCancelCause(h.ctx)
-	if !h.inner.CompareAndSwap(nil, e) {
+	if !inner.CompareAndSwap(nil, e) {
+		e.cancel(nil)
+		return inner.Load()
+	}
+	if core.Over() {
+		e.cancel(nil) // leave may have come too early to see it
+	}
+	return e
+}
+
+// leave ends the task's context and stops listening to the caller's. The core is
+// over by then.
+func (h *head) leave() {
+	r := h.rare.Load()
+	if r == nil {
+		return
+	}
+	if e := r.inner.Load(); e != nil {
 		e.cancel(nil)
 	}
-	return h.inner.Load()
-}
-
-// enter begins Run and returns the task's context.
-func (h *head) enter(l Lender) context.Context {
-	h.lender = l
-	h.flags.Or(inRun)
-	return (*taskContext)(h)
-}
-
-// leave ends the task's context and stops listening to the caller's.
-func (h *head) leave() {
-	h.flags.Or(left)
-	if !h.inner.CompareAndSwap(nil, ended) {
-		h.inner.Load().cancel(nil)
-	}
-	if h.ctx.Done() != nil {
-		if stop := h.watch.Swap(&unwatched); stop != nil {
-			(*stop)()
-		}
+	if stop := r.watch.Swap(&unwatched); stop != nil {
+		(*stop)()
 	}
 }
 
 // listen has fn called when the caller's context ends, unless the call is done.
-func (h *head) listen(fn func()) {
-	if h.ctx.Done() == nil || h.watch.Load() != nil {
+func (h *head) listen(core *promise.Core, fn func()) {
+	if core.Over() {
+		return
+	}
+	watch := &h.rarely().watch
+	if watch.Load() != nil {
 		return
 	}
 	stop := context.AfterFunc(h.ctx, fn)
-	if !h.watch.CompareAndSwap(nil, &stop) {
+	if !watch.CompareAndSwap(nil, &stop) || core.Over() {
 		stop()
 	}
 }
 
-// limited returns ctx with the call's time limit, which starts now.
-func (h *head) limited(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, h.opts.timeout, ErrTimeout)
+// limited returns ctx with the time limit d, which starts now.
+func limited(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, ErrTimeout)
 }
 
-// hold keeps the argument while Encode reads it, and reports false if the call has
-// dropped it. release lets go, and reports whether the argument is to be dropped.
-func (h *head) hold() bool { return h.flags.Or(holding)&dropWanted == 0 }
+// hold keeps the argument while Encode reads it, and reports false if the call is
+// over. Either way release follows, and reports whether the argument is to be dropped.
+func hold(core *promise.Core) bool {
+	core.Bits.Or(holding)
+	return !core.Over()
+}
 
-func (h *head) release() (drop bool) { return h.flags.And(^uint32(holding))&dropWanted != 0 }
+func release(core *promise.Core) (drop bool) {
+	return core.Bits.And(^uint32(holding))&dropWanted != 0
+}
 
-// wantDrop reports whether the caller may drop the argument now.
-func (h *head) wantDrop() bool { return h.flags.Or(dropWanted)&holding == 0 }
+// mayDrop reports whether the caller, for whom the core is over, may drop the
+// argument now: if Encode reads it, release says so later.
+func mayDrop(core *promise.Core) bool {
+	return core.Bits.Load()&holding == 0 || core.Bits.Or(dropWanted)&holding == 0
+}
 
-// A taskContext is a head as the context of its task.
-type taskContext head
+// The methods of a task's context. Each kind of call has a type of its own for it,
+// since it is the call itself.
 
-func (c *taskContext) head() *head { return (*head)(c) }
+// end returns the channel of the context's end, made when first asked for.
+func (h *head) end(core *promise.Core) <-chan struct{} { return h.ending(core).ctx.Done() }
 
-// Deadline is the caller's. A time limit has a context of its own around this one.
-func (c *taskContext) Deadline() (time.Time, bool) { return c.ctx.Deadline() }
-
-// Done makes the channel when it is first asked for.
-func (c *taskContext) Done() <-chan struct{} { return c.head().ending().ctx.Done() }
-
-// Err does without the channel.
-func (c *taskContext) Err() error {
-	if e := c.inner.Load(); e != nil {
-		return e.ctx.Err()
+// endErr is Err, and does without the channel.
+func (h *head) endErr(core *promise.Core) error {
+	if r := h.rare.Load(); r != nil {
+		if e := r.inner.Load(); e != nil {
+			return e.ctx.Err()
+		}
 	}
-	return c.ctx.Err()
+	if core.Over() {
+		return context.Canceled
+	}
+	return h.ctx.Err()
 }
 
-// Value answers for the worker, and otherwise as the caller's context does. Package
+// value answers for the worker, and otherwise as the caller's context does. Package
 // context asks it for the cancelling context that Done comes from.
-func (c *taskContext) Value(key any) any {
-	e := c.inner.Load()
+func (h *head) value(core *promise.Core, key any) any {
 	switch k := key.(type) {
 	case lend.Key:
-		if c.lender != nil && c.flags.Load()&left == 0 {
-			return c.lender
+		if h.lender != nil && !core.Over() {
+			return h.lender
 		}
 	case inTaskKey:
-		if c.lender != nil && c.flags.Load()&left == 0 && c.lender.Executor() == k.ex {
+		if h.lender != nil && !core.Over() && h.lender.Executor() == k.ex {
 			return true
 		}
 	}
-	if e != nil && e != ended {
-		return e.ctx.Value(key)
+	if r := h.rare.Load(); r != nil {
+		if e := r.inner.Load(); e != nil {
+			return e.ctx.Value(key)
+		}
 	}
-	return c.ctx.Value(key)
+	return h.ctx.Value(key)
 }
-
-// String is for context's own texts.
-func (c *taskContext) String() string { return "executor.taskContext" }
 
 // JoinCause returns the error of a call that returned err after its context had
 // ended with cause: one that matches both, or err itself if it does so already or

@@ -41,13 +41,12 @@ import (
 // Reference: concurrent.futures.Executor.map with buffersize (Python 3.14), which
 // starts at once, and multiprocessing.pool.Pool.imap.
 func Map[A, R any](ctx context.Context, ex Executor, t Task[A, R], args iter.Seq[A], opts ...CallOption) iter.Seq2[R, error] {
-	task := t.must("Map")
+	task := t.must("Map").with(opts)
 	if args == nil {
 		panic("executor: Map of a nil sequence")
 	}
-	o := task.opts.apply(opts)
 	return func(yield func(R, error) bool) {
-		r := newMapRun(ctx, ex, task, o, false)
+		r := newMapRun(ctx, ex, task, false)
 		r.yield = func(_ *chunk[A, R], _ int, v R, err error) bool { return yield(v, err) }
 		if r.iterate(args) && r.final != nil {
 			var zero R
@@ -64,13 +63,12 @@ func Map[A, R any](ctx context.Context, ex Executor, t Task[A, R], args iter.Seq
 //
 // Reference: multiprocessing.pool.Pool.imap_unordered.
 func MapUnordered[A, R any](ctx context.Context, ex Executor, t Task[A, R], args iter.Seq[A], opts ...CallOption) iter.Seq2[Item[A, R], error] {
-	task := t.must("MapUnordered")
+	task := t.must("MapUnordered").with(opts)
 	if args == nil {
 		panic("executor: MapUnordered of a nil sequence")
 	}
-	o := task.opts.apply(opts)
 	return func(yield func(Item[A, R], error) bool) {
-		r := newMapRun(ctx, ex, task, o, true)
+		r := newMapRun(ctx, ex, task, true)
 		r.yield = func(c *chunk[A, R], i int, v R, err error) bool {
 			item := Item[A, R]{Index: c.first + i, Arg: c.args[i].V, Value: v}
 			c.args[i] = wire.Box[A]{}
@@ -107,7 +105,6 @@ type mapRun[A, R any] struct {
 	ctx       context.Context
 	ex        Executor
 	task      *taskOf[A, R]
-	opts      *options
 	unordered bool
 	lender    lend.Lender // of the task that ranges over the map, or nil
 	yield     func(c *chunk[A, R], i int, v R, err error) bool
@@ -131,13 +128,13 @@ type mapRun[A, R any] struct {
 	ready []*chunk[A, R] // unordered: chunks with items that are done
 }
 
-func newMapRun[A, R any](ctx context.Context, ex Executor, task *taskOf[A, R], o *options, unordered bool) *mapRun[A, R] {
+func newMapRun[A, R any](ctx context.Context, ex Executor, task *taskOf[A, R], unordered bool) *mapRun[A, R] {
 	r := &mapRun[A, R]{
-		ctx: ctx, ex: ex, task: task, opts: o, unordered: unordered, lender: lend.From(ctx),
+		ctx: ctx, ex: ex, task: task, unordered: unordered, lender: lend.From(ctx),
 		workers: capacity(ex), size: 1, stride: 1, bell: make(chan struct{}, 1),
 	}
-	if o.chunk > 0 {
-		r.size = o.chunk
+	if n := task.opts.chunk; n > 0 {
+		r.size = n
 	}
 	return r
 }
@@ -153,8 +150,8 @@ func capacity(ex Executor) int {
 
 // buffer returns how many inputs may be ahead of the consumer.
 func (r *mapRun[A, R]) buffer() int {
-	if r.opts.buffer > 0 {
-		return r.opts.buffer
+	if r.task.opts.buffer > 0 {
+		return r.task.opts.buffer
 	}
 	chunks := 2 * (r.workers + 1)
 	if r.size > math.MaxInt/chunks {
@@ -173,7 +170,7 @@ func (r *mapRun[A, R]) iterate(args iter.Seq[A]) bool {
 	for arg := range args {
 		r.batch = append(r.batch, wire.Box[A]{V: arg})
 		r.ahead++
-		if r.size > 1 && r.opts.chunk == 0 {
+		if r.size > 1 && r.task.opts.chunk == 0 {
 			r.keepUp()
 		}
 		full := r.ahead >= r.buffer()
@@ -237,8 +234,8 @@ func (r *mapRun[A, R]) dispatch() {
 	r.first += len(r.batch)
 	r.batch = make([]wire.Box[A], 0, min(r.size, r.buffer(), chunkMax))
 	r.flight = append(r.flight, c)
-	if r.ctx.Done() != nil && !c.core.IsDone() {
-		c.listen(c.ctxEnded)
+	if r.ctx.Done() != nil {
+		c.listen(&c.core, c.ctxEnded)
 	}
 }
 
@@ -371,12 +368,12 @@ func (r *mapRun[A, R]) measure(c *chunk[A, R]) {
 	if !r.unordered { // there an item is yielded when it is done, whatever comes after it
 		r.stride = max(1, int(strideTime/each))
 	}
-	if r.opts.chunk > 0 {
+	if r.task.opts.chunk > 0 {
 		return
 	}
 	n := min(int(chunkTime/each), chunkGrowth*len(c.args), chunkMax)
-	if r.opts.buffer > 0 {
-		n = min(n, r.opts.buffer/(2*r.workers))
+	if r.task.opts.buffer > 0 {
+		n = min(n, r.task.opts.buffer/(2*r.workers))
 	}
 	r.size = max(1, n)
 }

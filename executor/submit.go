@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"errors"
+	"time"
 
 	"example.com/futures/future"
 	"example.com/futures/internal/promise"
@@ -28,8 +29,7 @@ import (
 // Reference: concurrent.futures.Executor.submit (Python 3.14), which raises when
 // the executor is shut down.
 func Submit[A, R any](ctx context.Context, ex Executor, t Task[A, R], arg A, opts ...CallOption) *future.Future[R] {
-	task := t.must("Submit")
-	return submit(ctx, ex, task, task.opts.apply(opts), arg)
+	return submit(ctx, ex, t.must("Submit").with(opts), arg)
 }
 
 // SubmitFunc hands one call of fn to ex, which must run it in this process, and is
@@ -39,18 +39,21 @@ func SubmitFunc[R any](ctx context.Context, ex Executor, fn func(context.Context
 	if fn == nil {
 		panic("executor: SubmitFunc with a nil function")
 	}
-	return submit[func(context.Context) (R, error), R](ctx, ex, nil, noOptions.apply(opts), fn)
+	var task *taskOf[func(context.Context) (R, error), R]
+	if len(opts) > 0 {
+		task = task.with(opts)
+	}
+	return submit(ctx, ex, task, fn)
 }
 
 // SubmitAll hands a call of t with each of args to ex and returns their futures in
 // the same order. It is like a loop over [Submit], but does once what is common to
 // all calls.
 func SubmitAll[A, R any](ctx context.Context, ex Executor, t Task[A, R], args []A, opts ...CallOption) []*future.Future[R] {
-	task := t.must("SubmitAll")
-	o := task.opts.apply(opts)
+	task := t.must("SubmitAll").with(opts)
 	fs := make([]*future.Future[R], len(args))
 	for i, arg := range args {
-		fs[i] = submit(ctx, ex, task, o, arg)
+		fs[i] = submit(ctx, ex, task, arg)
 	}
 	return fs
 }
@@ -60,14 +63,13 @@ func SubmitAll[A, R any](ctx context.Context, ex Executor, t Task[A, R], args []
 //
 // Reference: multiprocessing.pool.Pool.apply.
 func Apply[A, R any](ctx context.Context, ex Executor, t Task[A, R], arg A, opts ...CallOption) (R, error) {
-	task := t.must("Apply")
-	return submit(ctx, ex, task, task.opts.apply(opts), arg).Result(ctx)
+	return submit(ctx, ex, t.must("Apply").with(opts), arg).Result(ctx)
 }
 
-// submit makes the call and hands it over. task is nil for a closure, which is then
-// the argument.
-func submit[A, R any](ctx context.Context, ex Executor, task *taskOf[A, R], o *options, arg A) *future.Future[R] {
-	c := &taskCall[A, R]{head: head{ctx: ctx, opts: o}, task: task, arg: wire.Box[A]{V: arg}}
+// submit makes the call and hands it over. A task that is nil, or has no function, is
+// a closure's, which is then the argument.
+func submit[A, R any](ctx context.Context, ex Executor, task *taskOf[A, R], arg A) *future.Future[R] {
+	c := &taskCall[A, R]{head: head{ctx: ctx}, task: task, arg: wire.Box[A]{V: arg}}
 	core := c.cell.Core()
 	core.SetOwner(c)
 	f := (*future.Future[R])(&c.cell)
@@ -79,8 +81,8 @@ func submit[A, R any](ctx context.Context, ex Executor, task *taskOf[A, R], o *o
 		c.refused(err)
 		return f
 	}
-	if ctx.Done() != nil && !core.IsDone() {
-		c.listen(c.ctxEnded)
+	if ctx.Done() != nil {
+		c.listen(core, c.ctxEnded)
 	}
 	return f
 }
@@ -88,7 +90,7 @@ func submit[A, R any](ctx context.Context, ex Executor, task *taskOf[A, R], o *o
 // A taskCall is one call: argument, future and all, in one object.
 type taskCall[A, R any] struct {
 	head
-	task *taskOf[A, R] // nil: arg is the function to call
+	task *taskOf[A, R] // nil, or without a function: arg is the function to call
 	cell promise.Cell[R]
 	arg  wire.Box[A] // zeroed once the call is done
 }
@@ -101,11 +103,22 @@ func (c *taskCall[A, R]) Task() string {
 }
 
 func (c *taskCall[A, R]) Portable() error {
-	if c.task == nil {
+	if !c.task.callable() {
 		return notPortable("SubmitFunc's closure cannot run in another process: make it a Task with NewTask, in a package variable")
 	}
 	return c.task.Portable()
 }
+
+func (c *taskCall[A, R]) options() *options {
+	if c.task == nil {
+		return &noOptions
+	}
+	return &c.task.opts
+}
+
+func (c *taskCall[A, R]) Timeout() time.Duration { return c.options().timeout }
+func (c *taskCall[A, R]) Retries() int           { return c.options().retries }
+func (c *taskCall[A, R]) Priority() int          { return c.options().priority }
 
 func (c *taskCall[A, R]) Len() int           { return 1 }
 func (c *taskCall[A, R]) WaitsForRoom() bool { return false }
@@ -153,8 +166,8 @@ func (c *taskCall[A, R]) Cancelled(err error) {
 }
 
 func (c *taskCall[A, R]) InterruptRunning(cause error) bool {
-	c.ending().cancel(cause)
-	if c.flags.Load()&inRun == 0 && c.host != nil {
+	c.ending(c.cell.Core()).cancel(cause)
+	if c.cell.Core().Bits.Load()&inRun == 0 && c.host != nil {
 		c.host.Interrupt(c, cause)
 	}
 	return true
@@ -162,7 +175,7 @@ func (c *taskCall[A, R]) InterruptRunning(cause error) bool {
 
 // drop lets go of the argument, at once or when Encode has read it.
 func (c *taskCall[A, R]) drop() {
-	if c.wantDrop() {
+	if mayDrop(c.cell.Core()) {
 		c.arg = wire.Box[A]{}
 	}
 }
@@ -170,10 +183,12 @@ func (c *taskCall[A, R]) drop() {
 func (c *taskCall[A, R]) Run(l Lender) {
 	var v R
 	var err error
-	ctx := c.enter(l)
-	if c.opts.timeout > 0 {
+	c.lender = l
+	c.cell.Core().Bits.Or(inRun)
+	var ctx context.Context = (*callContext[A, R])(c)
+	if d := c.Timeout(); d > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = c.limited(ctx)
+		ctx, cancel = limited(ctx, d)
 		defer cancel()
 	}
 	returned := false
@@ -188,7 +203,7 @@ func (c *taskCall[A, R]) Run(l Lender) {
 }
 
 func (c *taskCall[A, R]) call(ctx context.Context) (R, error) {
-	if c.task != nil {
+	if c.task.callable() {
 		return c.task.fn(ctx, c.arg.V)
 	}
 	return any(c.arg.V).(func(context.Context) (R, error))(ctx)
@@ -211,14 +226,16 @@ func (c *taskCall[A, R]) finish(v R, err error) {
 }
 
 func (c *taskCall[A, R]) Encode(_ int, enc Encoder) error {
-	if !c.hold() {
-		return future.ErrCancelled
-	}
+	core := c.cell.Core()
+	held := hold(core)
 	defer func() {
-		if c.release() {
+		if release(core) {
 			c.arg = wire.Box[A]{}
 		}
 	}()
+	if !held {
+		return future.ErrCancelled
+	}
 	return encode(enc, &c.arg)
 }
 
@@ -236,3 +253,17 @@ func (c *taskCall[A, R]) Fail(_ int, err error) {
 	var zero R
 	c.finish(zero, err)
 }
+
+// A callContext is a taskCall as the context of its task, so that it costs nothing.
+type callContext[A, R any] taskCall[A, R]
+
+func (c *callContext[A, R]) core() *promise.Core { return c.cell.Core() }
+
+// Deadline is the caller's. A time limit has a context of its own around this one.
+func (c *callContext[A, R]) Deadline() (time.Time, bool) { return c.ctx.Deadline() }
+func (c *callContext[A, R]) Done() <-chan struct{}       { return c.end(c.core()) }
+func (c *callContext[A, R]) Err() error                  { return c.endErr(c.core()) }
+func (c *callContext[A, R]) Value(key any) any           { return c.value(c.core(), key) }
+
+// String is for context's own texts.
+func (c *callContext[A, R]) String() string { return "executor.taskContext" }

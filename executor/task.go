@@ -25,8 +25,13 @@ type taskOf[A, R any] struct {
 	fn   func(context.Context, A) (R, error)
 	opts options
 
-	check    sync.Once // guards portable
-	portable error
+	check *portability
+}
+
+// A portability is whether calls of a task can leave the process, once somebody asked.
+type portability struct {
+	once sync.Once
+	err  error
 }
 
 // registry has the named tasks of the program.
@@ -63,7 +68,7 @@ func NewTask[A, R any](name string, fn func(context.Context, A) (R, error), opts
 	if fn == nil {
 		panic(fmt.Sprintf("executor: NewTask(%q) with a nil function", name))
 	}
-	t := &taskOf[A, R]{name: name, fn: fn}
+	t := &taskOf[A, R]{name: name, fn: fn, check: new(portability)}
 	t.opts = *t.opts.apply(opts)
 	registry.Lock()
 	defer registry.Unlock()
@@ -82,7 +87,7 @@ func LocalTask[A, R any](fn func(context.Context, A) (R, error), opts ...CallOpt
 	if fn == nil {
 		panic("executor: LocalTask with a nil function")
 	}
-	t := &taskOf[A, R]{fn: fn}
+	t := &taskOf[A, R]{fn: fn, check: new(portability)}
 	t.opts = *t.opts.apply(opts)
 	return Task[A, R]{t}
 }
@@ -98,6 +103,24 @@ func (t Task[A, R]) must(action string) *taskOf[A, R] {
 	return t.t
 }
 
+// with returns t with opts applied: t itself if there are none, so that calls without
+// options of their own share their task's. A nil t stands for any closure.
+func (t *taskOf[A, R]) with(opts []CallOption) *taskOf[A, R] {
+	if len(opts) == 0 {
+		return t
+	}
+	n := new(taskOf[A, R])
+	o := &noOptions
+	if t != nil {
+		n.name, n.fn, n.check, o = t.name, t.fn, t.check, &t.opts
+	}
+	n.opts = *o.apply(opts)
+	return n
+}
+
+// callable reports whether t has a function.
+func (t *taskOf[A, R]) callable() bool { return t != nil && t.fn != nil }
+
 // Name and Signature are Function's.
 func (t *taskOf[A, R]) Name() string { return t.name }
 
@@ -107,20 +130,20 @@ func (t *taskOf[A, R]) Signature() string {
 
 // Portable returns nil if calls of t can leave the process.
 func (t *taskOf[A, R]) Portable() error {
-	t.check.Do(func() {
+	t.check.once.Do(func() {
 		if t.name == "" {
-			t.portable = notPortable("a closure cannot run in another process: make it a Task with NewTask, in a package variable")
+			t.check.err = notPortable("a closure cannot run in another process: make it a Task with NewTask, in a package variable")
 			return
 		}
 		if err := wire.CheckType(reflect.TypeFor[A]()); err != nil {
-			t.portable = notPortable(fmt.Sprintf("the argument of task %q: %v", t.name, err))
+			t.check.err = notPortable(fmt.Sprintf("the argument of task %q: %v", t.name, err))
 			return
 		}
 		if err := wire.CheckType(reflect.TypeFor[R]()); err != nil {
-			t.portable = notPortable(fmt.Sprintf("the result of task %q: %v", t.name, err))
+			t.check.err = notPortable(fmt.Sprintf("the result of task %q: %v", t.name, err))
 		}
 	})
-	return t.portable
+	return t.check.err
 }
 
 // notPortable returns an error that matches ErrNotPortable and says why.

@@ -14,9 +14,10 @@
 // state. Who reads a final state therefore sees the outcome; who reads a settling
 // one is told the state before.
 //
-// No wake-up is lost: a waiter links itself in and then reads the state, the
-// completer stores the state and then looks for links. Go's atomics are
-// sequentially consistent, so at least one of them sees the other.
+// No wake-up is lost: a waiter hangs an ext on the future, or links itself into it,
+// and then reads the state; the completer stores the state and then looks for an ext.
+// Go's atomics are sequentially consistent, so at least one of them sees the other.
+// The same second look ties an owner's Bits to the state, see there.
 package promise
 
 import (
@@ -64,13 +65,21 @@ type Owner interface {
 // A Core is a future without its value. The zero Core is pending.
 type Core struct {
 	state atomic.Uint32
+
+	// Bits are the owner's, to use as it likes. They fill a hole.
+	Bits atomic.Uint32
+
 	ext   atomic.Pointer[ext] // nil until somebody waits; sealed once done
 	owner Owner               // fixed before the future is shared; may be nil
 	err   error               // written while settling; read once done
 }
 
-// ext holds those who wait.
+// ext holds those who wait. Whoever waits under a context that cannot end waits for
+// over, which costs nothing beyond the ext and may be waited for by any number; the
+// others share the done channel.
 type ext struct {
+	over sync.WaitGroup // of one, which the completer takes away
+
 	mu sync.Mutex // guards the fields below; nothing is called under it
 
 	closed     bool // the future is done and the list was taken
@@ -84,12 +93,11 @@ var sealed = &ext{closed: true}
 // closedChan is the done channel of a future that was done when it was asked for.
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// A Node links one waiter or callback to a Core. Exactly one of ch, group and fn
-// is set. It belongs to the Core while it is linked.
+// A Node links one group or callback to a Core. Exactly one of group and fn is set.
+// It belongs to the Core while it is linked.
 type Node struct {
 	prev, next *Node
 	linked     bool
-	ch         chan struct{} // of one token
 	group      *Group
 	index      int
 	fn         func()
@@ -113,6 +121,10 @@ func (c *Core) IsRunning() bool {
 }
 
 func (c *Core) IsCancelled() bool { return c.state.Load() == cancelled }
+
+// Over reports whether the future is done or about to be: nothing can start it, finish
+// it or cancel it any more.
+func (c *Core) Over() bool { return c.state.Load() >= settlingPending }
 
 // Phase returns the state as of one look: several of the questions above, asked one
 // after another, may straddle a step.
@@ -253,14 +265,12 @@ func (c *Core) publish(final uint32) Callbacks {
 	if done != nil {
 		close(done)
 	}
+	e.over.Done()
 	var cbs Callbacks
 	for n := head; n != nil; {
 		next := n.next
 		n.prev, n.next = nil, nil
-		switch {
-		case n.ch != nil:
-			n.ch <- struct{}{}
-		case n.fn != nil:
+		if n.fn != nil {
 			cbs.fns = append(cbs.fns, n.fn)
 			n.fn = nil
 		}
@@ -319,7 +329,9 @@ func (c *Core) extend() *ext {
 	if e := c.ext.Load(); e != nil {
 		return e
 	}
-	if e := new(ext); c.ext.CompareAndSwap(nil, e) {
+	e := new(ext)
+	e.over.Add(1)
+	if c.ext.CompareAndSwap(nil, e) {
 		return e
 	}
 	return c.ext.Load()
@@ -348,22 +360,24 @@ func (c *Core) Wait(ctx context.Context) bool {
 	if c.IsDone() {
 		return true
 	}
-	if ctx.Err() != nil {
+	end := ctx.Done()
+	if end != nil && ctx.Err() != nil {
 		return c.IsDone()
-	}
-	n := &Node{ch: make(chan struct{}, 1)}
-	if !c.add(n) {
-		return true
 	}
 	if l := lend.From(ctx); l != nil {
 		l.Lend()
 		defer l.Reclaim()
 	}
-	select {
-	case <-n.ch:
+	if end == nil {
+		if e := c.extend(); e != sealed && !c.IsDone() {
+			e.over.Wait()
+		}
 		return true
-	case <-ctx.Done():
-		c.remove(n)
+	}
+	select {
+	case <-c.Done():
+		return true
+	case <-end:
 		return c.IsDone()
 	}
 }
