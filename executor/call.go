@@ -84,7 +84,8 @@ type Call interface {
 	// Run runs every item in the calling goroutine and completes it. Panics are
 	// caught. A task that calls runtime.Goexit ends the calling goroutine, after the
 	// call was completed; a worker loop notices by a deferred function and replaces
-	// itself. l is told when the task waits for a future; it may be nil.
+	// itself. l is told when the task waits for a future, and how items end; it may be
+	// nil: then the Host hears of the latter.
 	Run(l Lender)
 
 	// Encode writes the argument of item i with enc. It fails without side effects
@@ -127,8 +128,8 @@ type Host interface {
 	// come more than once.
 	Interrupt(c Call, cause error)
 
-	// Finished reports how items of c ended: by Run (all at once, or a part of a
-	// chunk), Complete or Fail. It is called before anybody sees that they are
+	// Finished reports how items of c ended: by Complete or Fail, or by a Run without
+	// a Lender (all at once, or a part of a chunk). It is called before anybody sees that they are
 	// done, so that a statistic read after Future.Result counts them. A chunk that
 	// is interrupted also reports here the items that never ran.
 	Finished(c Call, o Outcome)
@@ -141,8 +142,12 @@ type Outcome struct {
 }
 
 // A Lender is the worker under a running call, as the call sees it: a place that
-// can be lent to others while the call waits.
+// can be lent to others while the call waits, and who hears of its end.
 type Lender interface {
+	// Finished is [Host.Finished] for what ends in Run: it is told to the worker, which
+	// can count for itself, and not to the Host. No two such reports come at a time.
+	Finished(c Call, o Outcome)
+
 	// Lend is called when the task begins to wait for a future or for room in a
 	// queue under its own context, Reclaim when it goes on. A pool may run another
 	// call meanwhile. Reclaim must not wait: the calls may need one another.

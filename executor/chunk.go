@@ -239,7 +239,7 @@ func (c *chunk[A, R]) publish(n int, o Outcome) {
 		c.core.Begin() // it has started, so nobody else can
 		c.leave()
 	}
-	c.host.Finished(c, o)
+	c.report(c, o)
 	c.prefix.Store(int64(n))
 	if all {
 		c.core.Publish().Go()

@@ -65,6 +65,15 @@ func (h *head) Context() context.Context { return h.ctx }
 func (h *head) Accept(host Host)         { h.host = host }
 func (h *head) sealed()                  {}
 
+// report says how items of c, whose head this is, ended.
+func (h *head) report(c Call, o Outcome) {
+	if h.lender != nil {
+		h.lender.Finished(c, o)
+		return
+	}
+	h.host.Finished(c, o)
+}
+
 // rarely returns the rare part, made now if need be.
 func (h *head) rarely() *rare {
 	if r := h.rare.Load(); r != nil {

@@ -393,6 +393,9 @@ func (w *worker) begin(c executor.Call, cancel context.CancelCauseFunc) bool {
 	return true
 }
 
+// Finished hears of the calls that it runs, and the pool of others: those count alike.
+func (w *worker) Finished(c executor.Call, o executor.Outcome) { w.pool.Finished(c, o) }
+
 // Lend lets another worker run while this one's task waits.
 func (w *worker) Lend() {
 	w.pool.mu.Lock()

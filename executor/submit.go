@@ -221,7 +221,7 @@ func (c *taskCall[A, R]) finish(v R, err error) {
 	if err != nil {
 		o = Outcome{Failed: 1, Err: err}
 	}
-	c.host.Finished(c, o)
+	c.report(c, o)
 	c.cell.Finish(v, err).Go()
 }
 

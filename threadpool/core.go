@@ -3,6 +3,7 @@ package threadpool
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"weak"
@@ -12,22 +13,26 @@ import (
 
 // A pool is what a Pool handle, the workers and the accepted calls share.
 //
-//	            submit                       free worker: handed over
-//	caller ───────────────▶ execute ─────────────────────────────────▶ worker
-//	          (room?)          │                                         ▲  │
-//	                           │ all busy                      next call │  │ nothing
-//	                           ▼                                         │  │ queued
-//	                         queue ──────────────────────────────────────┘  ▼
-//	                                                                      idle
+//	          push                pop, some at a time           one at a time
+//	caller ─────────▶ queue ─────────────────────────▶ batch ──────────────────▶ run
+//	(room?)             ▲                           of a worker
+//	                    └──────────────────────────────┘
+//	                      recall, when others can do it sooner
 //
 // A worker that runs a call holds one of limit places. It gives its place back
 // while its task waits for another call, and takes it again without asking: so
 // there may be more than limit places taken after such a wait, until workers come to
 // the end of their calls.
 //
-// Whenever mu is free: if something is queued, then all places are taken, or enough
-// workers are on their way to fetch it. dispatch restores that after each change
-// that could break it, and it is why no call can be forgotten.
+// Whenever mu is free: if something is queued, then all places are taken, or a worker
+// is on its way to fetch it: woken, searching, or new. dispatch restores that after
+// each change that could break it. A worker that comes and takes something calls it
+// too, so one woken worker wakes the next as long as there is need: a submit wakes
+// nobody if somebody is on the way, and no call can be forgotten.
+//
+// What is in a batch is not queued, and nobody is woken for it. It need not be: a
+// worker does not go idle before it has recalled all batches, none is filled while a
+// place is free, and a place that becomes free makes dispatch recall them.
 type pool struct {
 	cfg    Config
 	handle weak.Pointer[Pool] // for Lender.Executor; the workers must not keep the handle alive
@@ -35,8 +40,8 @@ type pool struct {
 	initCtx  context.Context // what the initializer runs under; nil without one
 	initStop context.CancelCauseFunc
 
-	done       chan struct{}  // closed by finish
-	goroutines sync.WaitGroup // the workers' goroutines, which outlive done by a few instructions
+	over       chan struct{}  // closed by finish
+	goroutines sync.WaitGroup // the workers' goroutines, which outlive over by a few instructions
 	events     *events        // nil without an observer
 
 	// mu guards the fields below, the queue, and the fields of workers and slots that
@@ -45,18 +50,24 @@ type pool struct {
 	mu       sync.Mutex
 	state    state
 	cancels  bool      // calls that no worker has are cancelled
-	finished bool      // done is closed: the pool is shut down and no worker is left
+	finished bool      // over is closed: the pool is shut down and no worker is left
 	broken   error     // why the pool cannot work, once it cannot
 	limit    int       // places
+	batchers int       // with more places than this, workers take one call at a time
 	live     int       // workers that are counted: all but those that have been told to end
 	lent     int       // live workers whose place is lent out
 	parked   int       // live workers in the idle list
 	fresh    int       // live workers that are on their way to their first call
+	coming   int       // live workers that were idle and are on their way to the queue
+	batched  []*worker // those that may have something in their batch
 	workers  []*worker // live workers by index; nil where there is none
 	vacant   int       // no index below is free
 	idle     *worker   // the one that parked last; linked by below and above
 	queue    queue
 	dead     int // calls in the queue that are cancelled; off by what is on its way between two locks
+
+	searching bool        // one of coming is not asleep: it looks at found now and then
+	found     atomic.Bool // there is something in the queue for it
 
 	hands int // goroutines that hold accepted calls which no worker has: to announce or to end them
 
@@ -68,15 +79,11 @@ type pool struct {
 	withdrawn uint64 // items cancelled before they started
 	taken     int64  // items started by workers that are gone, and those failed without a worker
 
-	// Written by Finished, without mu.
-	_         [64]byte // keeps the counters off the line of mu
-	succeeded atomic.Int64
-	failed    atomic.Int64
-	stopped   atomic.Int64 // items of interrupted chunks that never ran
+	done counters // of items that ended elsewhere than in a worker, or in one that is gone
 }
 
 func newPool(cfg Config) *pool {
-	p := &pool{cfg: cfg, limit: cfg.Workers, done: make(chan struct{})}
+	p := &pool{cfg: cfg, limit: cfg.Workers, batchers: 4 * runtime.GOMAXPROCS(0), over: make(chan struct{})}
 	p.bound.limit = cfg.QueueLimit
 	if !cfg.Initializer.IsZero() {
 		p.initCtx, p.initStop = context.WithCancelCause(context.Background())
@@ -139,14 +146,9 @@ func (p *pool) execute(c executor.Call) error {
 		p.unlock()
 		return nil
 	}
-	if w := p.idle; w != nil && p.queue.len() == 0 && p.active() < p.limit {
-		p.unpark(w)
-		w.call = c
-	} else {
-		p.bound.fill(n)
-		p.queue.push(c)
-		p.dispatch()
-	}
+	p.bound.fill(n)
+	p.push(c)
+	p.dispatch()
 	p.unlock()
 	return nil
 }
@@ -202,21 +204,40 @@ func (p *pool) turnAway(c executor.Call, err error) {
 	}
 }
 
-// dispatch gives places that are free to what is queued. It is called with mu held.
+// dispatch sees to it that somebody fetches what is queued, as far as places are
+// free. It is called with mu held.
 func (p *pool) dispatch() {
-	for p.queue.len() > 0 && p.active() < p.limit {
-		if w := p.idle; w != nil {
-			p.unpark(w)
-			w.call = p.pop()
-			continue
-		}
-		// A new worker fetches its call when its initializer has run. Until then the
-		// call is anybody's.
-		if p.queue.len() <= p.fresh {
+	if p.searching && p.queue.len() > 0 {
+		p.found.Store(true)
+	}
+	if p.coming > 0 || p.active() >= p.limit {
+		return
+	}
+	if p.queue.len() == 0 {
+		p.recall()
+		if p.queue.len() == 0 {
 			return
 		}
+	}
+	if w := p.idle; w != nil {
+		p.unpark(w)
+		w.called = true
+		p.coming++
+		return
+	}
+	// A new worker comes when its initializer has run, which may take long: there is
+	// one for each call.
+	for p.queue.len() > p.fresh && p.active() < p.limit {
 		p.hire()
 	}
+}
+
+// push puts c into the queue. It is called with mu held.
+func (p *pool) push(c executor.Call) {
+	if len(p.batched) > 0 && c.Priority() > p.queue.priority() {
+		p.recall() // c goes before what workers have taken ahead
+	}
+	p.queue.push(c)
 }
 
 // pop takes the next call out of the queue. It is called with mu held.
@@ -226,6 +247,33 @@ func (p *pool) pop() executor.Call {
 		p.bound.empty(c.Len())
 	}
 	return c
+}
+
+// take gives w, which has a place, the next call of the queue, and some more for its
+// batch if calls are quick. The queue is not empty. It is called with mu held.
+func (p *pool) take(w *worker) {
+	n := w.share()
+	w.mu.Lock()
+	w.call = p.pop()
+	for i := range n - 1 {
+		w.batch[i] = p.pop()
+	}
+	w.from, w.to = 0, n-1
+	w.mu.Unlock()
+	if n > 1 {
+		p.batched = append(p.batched, w)
+	}
+	p.dispatch()
+}
+
+// recall puts all that workers have in their batches back to the front of the queue.
+// It is called with mu held.
+func (p *pool) recall() {
+	for _, w := range p.batched {
+		w.surrender()
+	}
+	clear(p.batched)
+	p.batched = p.batched[:0]
 }
 
 // hire adds a worker, which unlock starts. It is called with mu held.

@@ -1,6 +1,10 @@
 package threadpool
 
-import "example.com/futures/executor"
+import (
+	"sync/atomic"
+
+	"example.com/futures/executor"
+)
 
 // sweepAt is how many cancelled calls a queue may hold before it is worth a look
 // whether they are more than half of it.
@@ -27,6 +31,7 @@ func (p *pool) Cancelled(c executor.Call, err error) {
 	p.bound.empty(n)
 	p.dead++
 	if p.dead > sweepAt && p.dead > p.queue.len()/2 {
+		p.recall()
 		p.dead -= p.queue.sweep()
 	}
 	p.finish()
@@ -37,20 +42,60 @@ func (p *pool) Cancelled(c executor.Call, err error) {
 // themselves.
 func (p *pool) Interrupt(executor.Call, error) {}
 
-// Finished counts items that ended.
+// Finished counts items that ended without a worker.
 func (p *pool) Finished(c executor.Call, o executor.Outcome) {
-	if o.Succeeded > 0 {
-		p.succeeded.Add(int64(o.Succeeded))
-	}
-	if o.Failed > 0 {
-		p.failed.Add(int64(o.Failed))
-	}
-	if o.Cancelled > 0 {
-		p.stopped.Add(int64(o.Cancelled))
-	}
+	p.mu.Lock()
+	p.done.add(o)
+	p.mu.Unlock()
 	if p.events != nil {
 		p.events.finished(c, o)
 	}
+}
+
+// counters count items that ended. One goroutine at a time writes them; others read.
+type counters struct {
+	succeeded, failed atomic.Int64
+	stopped           atomic.Int64 // items of interrupted chunks that never ran
+}
+
+// add counts o. A store is cheaper than an atomic addition, which nobody needs here.
+func (c *counters) add(o executor.Outcome) {
+	if o.Succeeded > 0 {
+		c.succeeded.Store(c.succeeded.Load() + int64(o.Succeeded))
+	}
+	if o.Failed > 0 {
+		c.failed.Store(c.failed.Load() + int64(o.Failed))
+	}
+	if o.Cancelled > 0 {
+		c.stopped.Store(c.stopped.Load() + int64(o.Cancelled))
+	}
+}
+
+// absorb adds what o shows.
+func (c *counters) absorb(o *counters) {
+	c.succeeded.Store(c.succeeded.Load() + o.succeeded.Load())
+	c.failed.Store(c.failed.Load() + o.failed.Load())
+	c.stopped.Store(c.stopped.Load() + o.stopped.Load())
+}
+
+// tally is what counters show.
+type tally struct{ succeeded, failed, stopped int64 }
+
+func (t *tally) add(c *counters) {
+	t.succeeded += c.succeeded.Load()
+	t.failed += c.failed.Load()
+	t.stopped += c.stopped.Load()
+}
+
+// ended returns what all counters show. It is called with mu held.
+func (p *pool) ended() (t tally) {
+	t.add(&p.done)
+	for _, w := range p.workers {
+		if w != nil {
+			t.add(&w.done)
+		}
+	}
+	return t
 }
 
 // stats is Stats.
@@ -60,16 +105,16 @@ func (p *pool) stats() executor.Stats {
 	// Calls start and end without the lock. Counts of ended calls that are the same
 	// before and after the count of the started ones fit it; under a steady stream of
 	// short calls the last try is near enough.
-	var succeeded, failed, stopped, taken int64
+	var t tally
+	var taken int64
 	for range 100 {
-		succeeded, failed, stopped = p.succeeded.Load(), p.failed.Load(), p.stopped.Load()
-		taken = p.taken
+		t, taken = p.ended(), p.taken
 		for _, w := range p.workers {
 			if w != nil {
 				taken += w.taken.Load()
 			}
 		}
-		if succeeded == p.succeeded.Load() && failed == p.failed.Load() && stopped == p.stopped.Load() {
+		if t == p.ended() {
 			break
 		}
 	}
@@ -77,10 +122,10 @@ func (p *pool) stats() executor.Stats {
 		Workers:   p.live,
 		Idle:      p.parked,
 		Queued:    int(max(0, int64(p.submitted)-int64(p.withdrawn)-taken)),
-		Running:   int(max(0, taken-succeeded-failed-stopped)),
+		Running:   int(max(0, taken-t.succeeded-t.failed-t.stopped)),
 		Submitted: p.submitted,
-		Succeeded: uint64(succeeded),
-		Failed:    uint64(failed),
-		Cancelled: p.withdrawn + uint64(stopped),
+		Succeeded: uint64(t.succeeded),
+		Failed:    uint64(t.failed),
+		Cancelled: p.withdrawn + uint64(t.stopped),
 	}
 }

@@ -31,6 +31,7 @@ func (p *pool) dismiss(w *worker) {
 	p.workers[w.index] = nil
 	p.vacant = min(p.vacant, w.index)
 	p.taken += w.taken.Load()
+	p.done.absorb(&w.done)
 	p.dispatch()
 	p.finish()
 }
@@ -44,14 +45,14 @@ func (p *pool) dismissIdle(enough func() bool) {
 	}
 }
 
-// finish closes done if there is nothing left to wait for: no worker, and no call
+// finish closes over if there is nothing left to wait for: no worker, and no call
 // that somebody else is about to end. One that was cancelled is such a call until
 // Cancelled has counted it, although no worker could start it any more. It is called
 // with mu held.
 func (p *pool) finish() {
 	if p.live == 0 && p.hands == 0 && p.state != open && !p.finished && p.submitted == p.withdrawn+uint64(p.taken) {
 		p.finished = true
-		close(p.done)
+		close(p.over)
 	}
 }
 
@@ -64,14 +65,15 @@ func (p *pool) end(to state, cancelPending bool) {
 	p.state = max(p.state, to)
 	p.bound.refuse(executor.ErrShutdown)
 	var calls []executor.Call
+	p.recall()
 	if cancelPending {
 		p.cancels = true
 		calls = p.queue.take()
 	}
 	if to == closed {
 		for _, w := range p.workers {
-			if w != nil && w.call != nil {
-				calls = append(calls, w.call)
+			if w != nil {
+				calls = w.appendCall(calls)
 			}
 		}
 	}
@@ -114,6 +116,7 @@ func (p *pool) breakDown(err error) {
 	}
 	p.broken = err
 	p.bound.refuse(&executor.BrokenError{Cause: err})
+	p.recall()
 	calls := p.queue.take()
 	p.dismissIdle(func() bool { return false })
 	p.unlock()
@@ -133,6 +136,7 @@ func (p *pool) resize(limit int) error {
 		return err
 	}
 	p.limit = limit
+	p.recall() // so that workers that are too many come to see it
 	p.dispatch()
 	p.dismissIdle(func() bool { return !p.surplus() })
 	return nil

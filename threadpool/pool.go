@@ -60,13 +60,13 @@ func (p *Pool) Execute(c executor.Call) error {
 func (p *Pool) Shutdown(ctx context.Context, opts ...executor.ShutdownOption) error {
 	p.inner.end(draining, executor.NewShutdownOptions(opts...).CancelPending)
 	select {
-	case <-p.inner.done: // also under a ctx that has ended
+	case <-p.inner.over: // also under a ctx that has ended
 	default:
 		if executor.InTask(ctx, p) {
 			return fmt.Errorf("threadpool: Shutdown: begun, but not waited for: %w", errOwnTask)
 		}
 		select {
-		case <-p.inner.done:
+		case <-p.inner.over:
 		case <-ctx.Done():
 			return fmt.Errorf("threadpool: Shutdown: calls are still running: %w", ended(ctx))
 		}
@@ -83,7 +83,7 @@ func (p *Pool) Shutdown(ctx context.Context, opts ...executor.ShutdownOption) er
 // Close returns nil.
 func (p *Pool) Close() error {
 	p.inner.end(closed, true)
-	<-p.inner.done
+	<-p.inner.over
 	p.inner.goroutines.Wait()
 	return nil
 }

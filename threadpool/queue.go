@@ -34,6 +34,20 @@ func (q *queue) push(c executor.Call) {
 	q.n++
 }
 
+// unpop puts c before all of its priority.
+func (q *queue) unpop(c executor.Call) {
+	q.level(c.Priority()).unpop(c, &q.spare)
+	q.n++
+}
+
+// priority returns the priority of the next call, or of the last one.
+func (q *queue) priority() int {
+	if len(q.levels) == 0 {
+		return 0
+	}
+	return q.levels[0].priority
+}
+
 // level returns the calls of a priority.
 func (q *queue) level(priority int) *fifo {
 	if len(q.levels) == 1 { // the usual case: all calls have one priority
@@ -144,6 +158,27 @@ func (f *fifo) pop(spare **chunk) executor.Call {
 		*spare = used
 	}
 	return c
+}
+
+// unpop puts c before the first call.
+func (f *fifo) unpop(c executor.Call, spare **chunk) {
+	if f.tail == nil {
+		f.grow(spare)
+	}
+	switch {
+	case f.empty():
+		f.read, f.write = chunkLen/2, chunkLen/2 // with room on both sides
+	case f.read == 0:
+		ch := *spare
+		if ch == nil {
+			ch = new(chunk)
+		}
+		*spare = nil
+		ch.next = f.head
+		f.head, f.read = ch, chunkLen
+	}
+	f.read--
+	f.head.calls[f.read] = c
 }
 
 // sweep removes the calls that are done and returns how many are left.

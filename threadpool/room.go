@@ -89,7 +89,7 @@ func (p *pool) hasRoom(items int) bool {
 	// Workers that are free, or on their way to a first call, take one call each out
 	// of what is queued. It is a call of one item at least; if it has more, somebody
 	// waits for room a moment longer, until the worker has it.
-	free := max(0, p.limit-p.active()) + p.fresh
+	free := max(0, p.limit-p.active()) + p.fresh + p.coming
 	if p.queue.len()-p.dead+b.coming < free {
 		return true
 	}

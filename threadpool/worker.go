@@ -1,10 +1,25 @@
 package threadpool
 
 import (
+	"runtime"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"example.com/futures/executor"
+)
+
+// How far a worker takes calls ahead: as many as it would run in batchTime, judging by
+// those before, and never more than batchLen. A call that turns out to be slow keeps
+// those behind it for stallTime at most before another worker that comes to the queue
+// has them put back.
+const (
+	batchLen    = 64
+	batchTime   = 100 * time.Microsecond
+	batchGrowth = 4
+	stallTime   = time.Millisecond
+	searches    = 16 // looks at the queue, each after a turn of others, before an idle worker parks
 )
 
 // A worker is a goroutine that runs calls. It ends when its pool tells it to, when
@@ -13,29 +28,43 @@ type worker struct {
 	pool *pool
 	wake chan struct{} // of one token: who took the worker from the idle list sends it
 
-	// Guarded by pool.mu. The worker itself reads call without it, when it has taken
-	// its wake token or has just set it.
-	call         executor.Call // the one that it runs or is to run; nil while it has none
-	slot         *slot         // what the running call holds of the pool
-	index        int           // in pool.workers
-	listed       bool          // it is in the idle list
-	gone         bool          // it does not count any more
-	hired        bool          // it has come to its first call
-	below, above *worker       // its neighbours in the idle list
-	then         *worker       // the next of pool.wake
+	// Guarded by pool.mu.
+	slot         *slot     // what the running call holds of the pool
+	index        int       // in pool.workers
+	listed       bool      // it is in the idle list
+	called       bool      // it was taken from there and counts in pool.coming
+	gone         bool      // it does not count any more
+	hired        bool      // it has come to its first call
+	below, above *worker   // its neighbours in the idle list
+	then         *worker   // the next of pool.wake
+	lot          int       // calls that it took last; 0 if it has idled since
+	since        time.Time // when it took them, if some were left in the queue
+	seen         int       // from as of seenAt, for whoever looks whether it is stalled
+	seenAt       time.Time
+
+	// mu guards the fields below. It is a leaf: pool.mu may be held when it is taken.
+	// The worker itself reads call without it.
+	mu       sync.Mutex
+	call     executor.Call // the one that it runs or is to run; nil while it has none
+	from, to int           // what is in the batch
+	batch    [batchLen]executor.Call
 
 	// The worker's own.
-	started bool        // its goroutine runs; set before that is started
-	ready   bool        // its initializer has run
-	missed  int         // items of call, if that was cancelled before the worker could start it
-	timer   *time.Timer // of KeepAlive; nil until needed
+	started     bool        // its goroutine runs; set before that is started
+	ready       bool        // its initializer has run
+	missed      int         // calls that were cancelled before it could start them
+	missedItems int         // and their items
+	timer       *time.Timer // of KeepAlive; nil until needed
 
-	taken atomic.Int64 // items that it has started; read by Stats
-	_     [64]byte     // keeps taken off other workers' lines
+	taken atomic.Int64 // items that it has started; it alone writes, Stats reads
+	done  counters     // of items that ended here
+	_     [64]byte     // keeps them off other workers' lines
 }
 
 func newWorker(p *pool) *worker {
-	return &worker{pool: p, wake: make(chan struct{}, 1), slot: &slot{pool: p}}
+	w := &worker{pool: p, wake: make(chan struct{}, 1)}
+	w.slot = &slot{worker: w}
+	return w
 }
 
 // run is the worker's goroutine.
@@ -77,52 +106,167 @@ func (w *worker) initialize() bool {
 // next ends the previous call and waits for another one. It reports whether there
 // is one; if not, the worker is to end.
 func (w *worker) next() bool {
+	if w.advance() {
+		return true
+	}
 	p := w.pool
 	p.mu.Lock()
-	w.settle()
-	switch {
-	case p.queue.len() > 0 && p.active() <= p.limit:
-		w.call = p.pop()
+	for {
+		w.settle()
+		if p.queue.len() == 0 {
+			p.recall()
+		}
+		switch {
+		case p.queue.len() > 0 && p.active() <= p.limit:
+			p.take(w)
+			p.unlock()
+			return true
+		case p.state != open || p.broken != nil || p.surplus():
+			p.dismiss(w)
+			p.unlock()
+			return false
+		}
+		if w.lot > 1 && !p.searching {
+			p.search()
+			w.lot = 0
+			continue
+		}
+		w.lot = 0
+		p.list(w)
 		p.unlock()
-		return true
-	case p.state != open || p.broken != nil || p.surplus():
-		p.dismiss(w)
-		p.unlock()
-		return false
+		if !w.park() {
+			return false
+		}
+		p.mu.Lock()
 	}
-	p.list(w)
-	p.unlock()
-	return w.park()
 }
 
-// settle ends what the worker's previous call held of the pool. It is called with
+// advance goes on to the next call of the batch, if there is one.
+func (w *worker) advance() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.from == w.to {
+		return false
+	}
+	w.call, w.batch[w.from] = w.batch[w.from], nil
+	w.from++
+	return true
+}
+
+// share returns how many calls w may take: one, if it does not know that they are
+// quick, or if others could have them. The queue is not empty. It is called with
 // pool.mu held.
+func (w *worker) share() int {
+	p := w.pool
+	left := p.queue.len() - 1
+	if left == 0 || p.bound.limit > 0 || p.limit > p.batchers || p.active() < p.limit || len(p.queue.levels) > 1 {
+		w.lot = 0
+		return 1
+	}
+	now := time.Now()
+	n := 1
+	if w.lot > 0 {
+		each := max(1, now.Sub(w.since)/time.Duration(w.lot))
+		n = max(1, min(int(batchTime/each), batchGrowth*w.lot, batchLen, 1+left/(2*p.limit)))
+	}
+	w.lot, w.since = n, now
+	p.unstall(now)
+	return n
+}
+
+// unstall recalls what has been ahead of a worker for too long. It is called with mu held.
+func (p *pool) unstall(now time.Time) {
+	p.batched = slices.DeleteFunc(p.batched, func(w *worker) bool {
+		w.mu.Lock()
+		from, to := w.from, w.to
+		w.mu.Unlock()
+		switch {
+		case from == to:
+			return true
+		case from != w.seen:
+			w.seen, w.seenAt = from, now
+		case now.Sub(w.seenAt) > stallTime:
+			w.surrender()
+			return true
+		}
+		return false
+	})
+}
+
+// surrender puts what is left of the batch back to the front of the queue. It is
+// called with pool.mu held.
+func (w *worker) surrender() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.to > w.from {
+		w.to--
+		w.pool.queue.unpop(w.batch[w.to])
+		w.batch[w.to] = nil
+	}
+}
+
+// search lets others have their turn and looks whether they bring something, a few
+// times over, since that costs far less than to park and to be woken. It is called
+// with mu held and returns with it held, but lets go of it in between.
+func (p *pool) search() {
+	p.searching = true
+	p.coming++
+	p.found.Store(false)
+	p.unlock()
+	for range searches {
+		runtime.Gosched()
+		if p.found.Load() {
+			break
+		}
+	}
+	p.mu.Lock()
+	p.searching = false
+	p.coming--
+}
+
+// settle notes that the worker is at the queue, and ends what its previous calls held
+// of the pool. It is called with pool.mu held.
 func (w *worker) settle() {
 	p := w.pool
 	if !w.hired {
 		w.hired = true
 		p.fresh--
 	}
-	if w.call == nil {
-		return
+	if w.called {
+		w.called = false
+		p.coming--
 	}
 	if w.missed > 0 {
-		// It was counted out by Cancelled, and before that when it left the queue.
-		p.dead--
-		p.bound.fill(w.missed)
-		w.missed = 0
+		// They were counted out by Cancelled, and before that when they left the queue.
+		p.dead -= w.missed
+		p.bound.fill(w.missedItems)
+		w.missed, w.missedItems = 0, 0
 	}
+	w.surrender()
+	w.mu.Lock()
 	w.call = nil
+	w.mu.Unlock()
 	if w.slot.lent > 0 {
 		// A goroutine that the task left behind still waits under its context. It
 		// keeps the old slot, which is void; the place is the worker's again.
 		w.slot.void = true
-		w.slot = &slot{pool: p}
+		w.slot = &slot{worker: w}
 		p.lent--
 	}
 }
 
-// park waits in the idle list for a call, and reports whether there is one.
+// appendCall appends the call that the worker has, if it has one.
+func (w *worker) appendCall(calls []executor.Call) []executor.Call {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.call != nil {
+		calls = append(calls, w.call)
+	}
+	return calls
+}
+
+// park waits in the idle list until there may be something to do, and reports false
+// if the worker is to end.
 func (w *worker) park() bool {
 	if keep := w.pool.cfg.KeepAlive; keep > 0 {
 		if w.timer == nil {
@@ -133,7 +277,7 @@ func (w *worker) park() bool {
 		select {
 		case <-w.wake:
 			w.timer.Stop()
-			return w.call != nil
+			return !w.gone
 		case <-w.timer.C:
 			if w.pool.expire(w) {
 				return false
@@ -142,7 +286,7 @@ func (w *worker) park() bool {
 		}
 	}
 	<-w.wake
-	return w.call != nil
+	return !w.gone // written before the token was sent
 }
 
 // runCall runs w.call, unless it was cancelled.
@@ -150,10 +294,11 @@ func (w *worker) runCall() {
 	c := w.call
 	n := c.Len()
 	// Counted first, so that who sees the call run also sees it in Stats.
-	w.taken.Add(int64(n))
+	w.taken.Store(w.taken.Load() + int64(n))
 	if !c.Start() {
-		w.taken.Add(-int64(n))
-		w.missed = n
+		w.taken.Store(w.taken.Load() - int64(n))
+		w.missed++
+		w.missedItems += n
 		return
 	}
 	if w.pool.events != nil {
@@ -227,7 +372,7 @@ func (p *pool) unlist(w *worker) {
 // [executor.Lender]. A worker uses one slot for all its calls, until one of them
 // ends while its place is lent.
 type slot struct {
-	pool *pool
+	worker *worker
 
 	// Guarded by pool.mu.
 	lent int  // waits that are under way; the goroutines of a task may wait at the same time
@@ -236,14 +381,24 @@ type slot struct {
 
 var _ executor.Lender = (*slot)(nil)
 
-// Lend lets another call run in this one's place.
+// Finished counts items that ended.
+func (s *slot) Finished(c executor.Call, o executor.Outcome) {
+	s.worker.done.add(o)
+	if e := s.worker.pool.events; e != nil {
+		e.finished(c, o)
+	}
+}
+
+// Lend lets another call run in this one's place, first of all those that its worker
+// has taken ahead: it may be one of them that the task waits for.
 func (s *slot) Lend() {
-	p := s.pool
+	p := s.worker.pool
 	p.mu.Lock()
 	defer p.unlock()
 	s.lent++
 	if s.lent == 1 && !s.void {
 		p.lent++
+		s.worker.surrender()
 		p.dispatch()
 	}
 }
@@ -251,18 +406,21 @@ func (s *slot) Lend() {
 // Reclaim takes the place back. It does not wait for one to be free: the call that
 // would have to end first may itself be waiting for this one.
 func (s *slot) Reclaim() {
-	p := s.pool
+	p := s.worker.pool
 	p.mu.Lock()
 	defer p.unlock()
 	s.lent--
 	if s.lent == 0 && !s.void {
 		p.lent--
+		if p.active() > p.limit {
+			p.recall() // so that workers come to see it
+		}
 	}
 }
 
 // Executor returns the pool's handle, or nil if nobody has it any more.
 func (s *slot) Executor() executor.Executor {
-	if h := s.pool.handle.Value(); h != nil {
+	if h := s.worker.pool.handle.Value(); h != nil {
 		return h
 	}
 	return nil
