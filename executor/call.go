@@ -123,9 +123,9 @@ type Host interface {
 	Cancelled(c Call, err error)
 
 	// Interrupt asks the backend to end the context of the running call c with
-	// cause: its context ended, or somebody called Future.Interrupt. It is not
-	// called for calls that are in Run, which end their context themselves. It may
-	// come more than once.
+	// cause: its context ended, or somebody called Future.Interrupt. It may come more
+	// than once, and for a call that is in Run: that ends its context itself, so there
+	// is nothing to do.
 	Interrupt(c Call, cause error)
 
 	// Finished reports how items of c ended: by Complete or Fail, or by a Run without

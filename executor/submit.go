@@ -167,7 +167,7 @@ func (c *taskCall[A, R]) Cancelled(err error) {
 
 func (c *taskCall[A, R]) InterruptRunning(cause error) bool {
 	c.ending(c.cell.Core()).cancel(cause)
-	if c.cell.Core().Bits.Load()&inRun == 0 && c.host != nil {
+	if c.host != nil {
 		c.host.Interrupt(c, cause)
 	}
 	return true
@@ -184,7 +184,6 @@ func (c *taskCall[A, R]) Run(l Lender) {
 	var v R
 	var err error
 	c.lender = l
-	c.cell.Core().Bits.Or(inRun)
 	var ctx context.Context = (*callContext[A, R])(c)
 	if d := c.Timeout(); d > 0 {
 		var cancel context.CancelFunc

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"weak"
 
 	"example.com/futures/executor"
@@ -25,7 +24,7 @@ import (
 // the end of their calls.
 //
 // Whenever mu is free: if something is queued, then all places are taken, or a worker
-// is on its way to fetch it: woken, searching, or new. dispatch restores that after
+// is on its way to fetch it: woken, or new. dispatch restores that after
 // each change that could break it. A worker that comes and takes something calls it
 // too, so one woken worker wakes the next as long as there is need: a submit wakes
 // nobody if somebody is on the way, and no call can be forgotten.
@@ -65,9 +64,6 @@ type pool struct {
 	idle     *worker   // the one that parked last; linked by below and above
 	queue    queue
 	dead     int // calls in the queue that are cancelled; off by what is on its way between two locks
-
-	searching bool        // one of coming is not asleep: it looks at found now and then
-	found     atomic.Bool // there is something in the queue for it
 
 	hands int // goroutines that hold accepted calls which no worker has: to announce or to end them
 
@@ -207,9 +203,6 @@ func (p *pool) turnAway(c executor.Call, err error) {
 // dispatch sees to it that somebody fetches what is queued, as far as places are
 // free. It is called with mu held.
 func (p *pool) dispatch() {
-	if p.searching && p.queue.len() > 0 {
-		p.found.Store(true)
-	}
 	if p.coming > 0 || p.active() >= p.limit {
 		return
 	}
@@ -249,20 +242,18 @@ func (p *pool) pop() executor.Call {
 	return c
 }
 
-// take gives w, which has a place, the next call of the queue, and some more for its
-// batch if calls are quick. The queue is not empty. It is called with mu held.
+// take gives w, which has a place and nothing in its batch, the next call of the
+// queue, and some more if calls are quick. The queue is not empty. It is called with mu
+// held.
 func (p *pool) take(w *worker) {
-	n := w.share()
-	w.mu.Lock()
-	w.call = p.pop()
-	for i := range n - 1 {
-		w.batch[i] = p.pop()
-	}
-	w.from, w.to = 0, n-1
-	w.mu.Unlock()
-	if n > 1 {
+	if n := w.share(); n > 1 {
+		w.size = p.queue.popSome(w.batch[:n])
 		p.batched = append(p.batched, w)
+	} else {
+		w.batch[0], w.size = p.pop(), 1
 	}
+	w.call, w.surrendered = w.batch[0], false
+	w.position.Store(1)
 	p.dispatch()
 }
 

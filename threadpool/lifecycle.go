@@ -72,8 +72,11 @@ func (p *pool) end(to state, cancelPending bool) {
 	}
 	if to == closed {
 		for _, w := range p.workers {
-			if w != nil {
-				calls = w.appendCall(calls)
+			if w == nil {
+				continue
+			}
+			if c := w.running(); c != nil {
+				calls = append(calls, c)
 			}
 		}
 	}

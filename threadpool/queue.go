@@ -74,6 +74,15 @@ func (q *queue) pop() executor.Call {
 	return c
 }
 
+// popSome takes the next calls, all of one priority, and returns how many: one at
+// least, and as many as fit into calls at most. The queue is not empty.
+func (q *queue) popSome(calls []executor.Call) int {
+	n := q.levels[0].calls.popSome(calls, &q.spare)
+	q.n -= n
+	q.trim(0)
+	return n
+}
+
 // trim removes level i if it is empty and not the only one.
 func (q *queue) trim(i int) {
 	if l := &q.levels[i]; l.calls.empty() && len(q.levels) > 1 {
@@ -148,6 +157,25 @@ func (f *fifo) pop(spare **chunk) executor.Call {
 	c := f.head.calls[f.read]
 	f.head.calls[f.read] = nil
 	f.read++
+	f.turn(spare)
+	return c
+}
+
+// popSome takes the first calls, as far as they are in one chunk.
+func (f *fifo) popSome(calls []executor.Call, spare **chunk) int {
+	end := chunkLen
+	if f.head == f.tail {
+		end = f.write
+	}
+	n := copy(calls, f.head.calls[f.read:end])
+	clear(f.head.calls[f.read : f.read+n])
+	f.read += n
+	f.turn(spare)
+	return n
+}
+
+// turn goes on to the next chunk, if the first is read to its end.
+func (f *fifo) turn(spare **chunk) {
 	switch {
 	case f.empty():
 		f.read, f.write = 0, 0
@@ -157,7 +185,6 @@ func (f *fifo) pop(spare **chunk) executor.Call {
 		used.next = nil
 		*spare = used
 	}
-	return c
 }
 
 // unpop puts c before the first call.

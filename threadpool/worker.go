@@ -1,9 +1,7 @@
 package threadpool
 
 import (
-	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,7 +17,6 @@ const (
 	batchTime   = 100 * time.Microsecond
 	batchGrowth = 4
 	stallTime   = time.Millisecond
-	searches    = 16 // looks at the queue, each after a turn of others, before an idle worker parks
 )
 
 // A worker is a goroutine that runs calls. It ends when its pool tells it to, when
@@ -39,22 +36,30 @@ type worker struct {
 	then         *worker   // the next of pool.wake
 	lot          int       // calls that it took last; 0 if it has idled since
 	since        time.Time // when it took them, if some were left in the queue
-	seen         int       // from as of seenAt, for whoever looks whether it is stalled
+	seen         int       // position as of seenAt, for whoever looks whether it is stalled
 	seenAt       time.Time
 
-	// mu guards the fields below. It is a leaf: pool.mu may be held when it is taken.
-	// The worker itself reads call without it.
-	mu       sync.Mutex
-	call     executor.Call // the one that it runs or is to run; nil while it has none
-	from, to int           // what is in the batch
-	batch    [batchLen]executor.Call
+	// batch[:size] is what the worker took from the queue last, and position counts
+	// how much of it has been claimed: a call is its who moved position past it, the
+	// worker by one, whoever recalls the rest by all. Slots are cleared by their
+	// claimers, the worker's with the claim of the next: once the rest was recalled, the
+	// running call stays in batch[claimed-1].
+	//
+	// pool.mu guards these fields, and is held for every step but the claims of the
+	// worker itself, which also reads size without it.
+	position    atomic.Int64
+	size        int
+	batch       [batchLen]executor.Call
+	surrendered bool // the rest was recalled: position is beyond the batch
+	claimed     int  // if surrendered: position before that
 
 	// The worker's own.
-	started     bool        // its goroutine runs; set before that is started
-	ready       bool        // its initializer has run
-	missed      int         // calls that were cancelled before it could start them
-	missedItems int         // and their items
-	timer       *time.Timer // of KeepAlive; nil until needed
+	call        executor.Call // the one that it runs
+	started     bool          // its goroutine runs; set before that is started
+	ready       bool          // its initializer has run
+	missed      int           // calls that were cancelled before it could start them
+	missedItems int           // and their items
+	timer       *time.Timer   // of KeepAlive; nil until needed
 
 	taken atomic.Int64 // items that it has started; it alone writes, Stats reads
 	done  counters     // of items that ended here
@@ -126,11 +131,6 @@ func (w *worker) next() bool {
 			p.unlock()
 			return false
 		}
-		if w.lot > 1 && !p.searching {
-			p.search()
-			w.lot = 0
-			continue
-		}
 		w.lot = 0
 		p.list(w)
 		p.unlock()
@@ -143,13 +143,14 @@ func (w *worker) next() bool {
 
 // advance goes on to the next call of the batch, if there is one.
 func (w *worker) advance() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.from == w.to {
+	i := w.position.Add(1) - 1
+	if i >= int64(w.size) {
 		return false
 	}
-	w.call, w.batch[w.from] = w.batch[w.from], nil
-	w.from++
+	w.call = w.batch[i]
+	if i > 0 {
+		w.batch[i-1] = nil
+	}
 	return true
 }
 
@@ -177,14 +178,11 @@ func (w *worker) share() int {
 // unstall recalls what has been ahead of a worker for too long. It is called with mu held.
 func (p *pool) unstall(now time.Time) {
 	p.batched = slices.DeleteFunc(p.batched, func(w *worker) bool {
-		w.mu.Lock()
-		from, to := w.from, w.to
-		w.mu.Unlock()
-		switch {
-		case from == to:
+		switch at := int(w.position.Load()); {
+		case at >= w.size:
 			return true
-		case from != w.seen:
-			w.seen, w.seenAt = from, now
+		case at != w.seen:
+			w.seen, w.seenAt = at, now
 		case now.Sub(w.seenAt) > stallTime:
 			w.surrender()
 			return true
@@ -196,32 +194,24 @@ func (p *pool) unstall(now time.Time) {
 // surrender puts what is left of the batch back to the front of the queue. It is
 // called with pool.mu held.
 func (w *worker) surrender() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for w.to > w.from {
-		w.to--
-		w.pool.queue.unpop(w.batch[w.to])
-		w.batch[w.to] = nil
+	if w.surrendered {
+		return
+	}
+	w.surrendered = true
+	w.claimed = int(min(w.position.Swap(batchLen+1), int64(w.size)))
+	for i := w.size - 1; i >= w.claimed; i-- {
+		w.pool.queue.unpop(w.batch[i])
+		w.batch[i] = nil
 	}
 }
 
-// search lets others have their turn and looks whether they bring something, a few
-// times over, since that costs far less than to park and to be woken. It is called
-// with mu held and returns with it held, but lets go of it in between.
-func (p *pool) search() {
-	p.searching = true
-	p.coming++
-	p.found.Store(false)
-	p.unlock()
-	for range searches {
-		runtime.Gosched()
-		if p.found.Load() {
-			break
-		}
+// running returns the call that the worker has, or nil. It is called with pool.mu held.
+func (w *worker) running() executor.Call {
+	w.surrender() // it stays where it is from now on
+	if w.claimed == 0 {
+		return nil
 	}
-	p.mu.Lock()
-	p.searching = false
-	p.coming--
+	return w.batch[w.claimed-1]
 }
 
 // settle notes that the worker is at the queue, and ends what its previous calls held
@@ -243,9 +233,8 @@ func (w *worker) settle() {
 		w.missed, w.missedItems = 0, 0
 	}
 	w.surrender()
-	w.mu.Lock()
-	w.call = nil
-	w.mu.Unlock()
+	clear(w.batch[:w.size])
+	w.call, w.size, w.claimed = nil, 0, 0
 	if w.slot.lent > 0 {
 		// A goroutine that the task left behind still waits under its context. It
 		// keeps the old slot, which is void; the place is the worker's again.
@@ -253,16 +242,6 @@ func (w *worker) settle() {
 		w.slot = &slot{worker: w}
 		p.lent--
 	}
-}
-
-// appendCall appends the call that the worker has, if it has one.
-func (w *worker) appendCall(calls []executor.Call) []executor.Call {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.call != nil {
-		calls = append(calls, w.call)
-	}
-	return calls
 }
 
 // park waits in the idle list until there may be something to do, and reports false
