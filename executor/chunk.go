@@ -28,8 +28,9 @@ type chunk[A, R any] struct {
 	args    []wire.Box[A]
 	results []wire.Box[R]
 
-	stride  int          // items that run between two looks of the consumer
+	pace    pace
 	next    int          // the first item that Run has not begun; Run's own
+	tellAt  int          // how many items are done when the run is told next; Run's own
 	gone    atomic.Bool  // cancelled. The run is told a moment before core says so, so it asks here
 	stop    atomic.Bool  // interrupted: items that have not begun are cancelled
 	prefix  atomic.Int64 // items from the front that are done
@@ -37,10 +38,11 @@ type chunk[A, R any] struct {
 	took    atomic.Int64 // nanoseconds from Start to the last item; written before prefix is full
 	yielded int          // the run's own
 
-	queued bool // it is in the run's ready list; guarded by the run's mu
+	queued atomic.Bool // unordered: it is in the run's ready list, or on the way there
+
+	errs atomic.Pointer[[]failure] // nil until an item fails; set under mu, its items before prefix
 
 	mu    sync.Mutex // guards the fields below; a leaf
-	errs  []failure  // nil until an item fails
 	done  []bool     // nil until an item is completed out of Run
 	cause error      // why it was cancelled or interrupted
 }
@@ -51,11 +53,14 @@ type failure struct {
 	late bool // it came when the call's context had ended, perhaps because of that
 }
 
-func newChunk[A, R any](run *mapRun[A, R], first, stride int, args []wire.Box[A]) *chunk[A, R] {
+// newChunk makes the batch of run a chunk.
+func newChunk[A, R any](run *mapRun[A, R]) *chunk[A, R] {
+	n := run.filled
 	c := &chunk[A, R]{
-		head: head{ctx: run.ctx}, task: run.task, run: run, first: first,
-		args: args, results: make([]wire.Box[R], len(args)), stride: stride,
+		head: head{ctx: run.ctx}, task: run.task, run: run, first: run.first, pace: run.pace,
+		args: run.batch.args[:n], results: run.batch.results[:n],
 	}
+	c.tellAt = c.pace.tell
 	c.core.SetOwner(c)
 	return c
 }
@@ -155,8 +160,8 @@ func (c *chunk[A, R]) Run(l Lender) {
 // That one costs itself alone: it has its error, and c.next is beyond it. Going on
 // from here instead, in the deferred function, would nest as deep as items panic.
 func (c *chunk[A, R]) stretch(ctx context.Context) {
-	var o Outcome
-	from := c.next
+	var o Outcome // of the items from first on, but for how many succeeded
+	first := c.next
 	at, cancel := ctx, context.CancelFunc(nil) // of one item
 	returned := false
 	defer func() {
@@ -169,35 +174,44 @@ func (c *chunk[A, R]) stretch(ctx context.Context) {
 		}
 		c.fail(c.next, err, &o)
 		c.next++
-		c.publish(c.next, o)
+		c.publish(first, o)
 	}()
+	limit, keepArgs := c.Timeout(), c.run.unordered // which yields them too
 	for c.next < len(c.args) {
-		if i := c.next; c.stop.Load() {
-			c.fail(i, promise.CancelledError(context.Cause(ctx)), nil)
-			o.Cancelled++
-		} else {
-			if d := c.Timeout(); d > 0 {
-				at, cancel = limited(ctx, d)
+		first, o = c.next, Outcome{}
+		// Nobody sees an item before its stretch is published, so that is short, and
+		// ends when somebody waits.
+		for end := min(first+c.pace.stretch, len(c.args)); c.next < end; {
+			i := c.next
+			if c.stop.Load() {
+				c.fail(i, promise.CancelledError(context.Cause(ctx)), nil)
+				o.Cancelled++
+				c.next++
+				continue
+			}
+			if limit > 0 {
+				at, cancel = limited(ctx, limit)
 			}
 			v, err := c.task.fn(at, c.args[i].V)
 			if err != nil {
 				c.fail(i, outcome(at, err), &o)
 			} else {
 				c.results[i].V = v
-				o.Succeeded++
+				if !keepArgs {
+					c.args[i] = wire.Box[A]{}
+				}
 			}
 			if cancel != nil {
 				cancel()
 			}
-			c.forget(i)
+			c.next++
+			if c.run.hungry.Load() {
+				break
+			}
 		}
-		c.next++
-		if c.next-from >= c.stride || c.next == len(c.args) {
-			returned = true // a panic of an observer is none of an item
-			c.publish(c.next, o)
-			returned = false
-			o, from = Outcome{}, c.next
-		}
+		returned = true // a panic of an observer is none of an item
+		c.publish(first, o)
+		returned = false
 	}
 	returned = true
 }
@@ -205,10 +219,13 @@ func (c *chunk[A, R]) stretch(ctx context.Context) {
 // fail notes the error of an item, and counts it in o if there is one.
 func (c *chunk[A, R]) fail(i int, err error, o *Outcome) {
 	c.mu.Lock()
-	if c.errs == nil {
-		c.errs = make([]failure, len(c.args))
+	errs := c.errs.Load()
+	if errs == nil {
+		all := make([]failure, len(c.args))
+		errs = &all
+		c.errs.Store(errs)
 	}
-	c.errs[i] = failure{err, c.cause != nil || c.ctx.Err() != nil}
+	(*errs)[i] = failure{err, c.cause != nil || c.ctx.Err() != nil}
 	c.mu.Unlock()
 	if o != nil {
 		o.Failed++
@@ -231,8 +248,11 @@ func (c *chunk[A, R]) interrupted() error {
 	return c.cause
 }
 
-// publish makes the first n items visible as done, after telling the host.
-func (c *chunk[A, R]) publish(n int, o Outcome) {
+// publish makes the items from first up to c.next visible as done, after telling who
+// counts them. What o does not count has succeeded.
+func (c *chunk[A, R]) publish(first int, o Outcome) {
+	n := c.next
+	o.Succeeded = n - first - o.Failed - o.Cancelled
 	all := n == len(c.args)
 	if all {
 		c.clock()
@@ -244,7 +264,10 @@ func (c *chunk[A, R]) publish(n int, o Outcome) {
 	if all {
 		c.core.Publish().Go()
 	}
-	c.run.progress(c)
+	if all || n >= c.tellAt || c.run.hungry.Load() {
+		c.tellAt = n + c.pace.tell
+		c.run.progress(c)
+	}
 }
 
 // clock notes how long the chunk took, if it has started.
@@ -320,16 +343,24 @@ func (c *chunk[A, R]) settle(i int, out wire.Box[R], err error) {
 	c.run.progress(c)
 }
 
-// take returns what became of item i, which is done, and lets go of it.
-func (c *chunk[A, R]) take(i int) (R, failure) {
-	v := c.results[i].V
-	c.results[i] = wire.Box[R]{}
+// progressed reports whether items are done that were not yielded.
+func (c *chunk[A, R]) progressed() bool { return int(c.prefix.Load()) > c.yielded }
+
+// failures returns the errors of items, of which those are settled that are done; nil
+// if none of them failed.
+func (c *chunk[A, R]) failures() []failure {
+	if errs := c.errs.Load(); errs != nil {
+		return *errs
+	}
+	return nil
+}
+
+// ranHere reports whether c, which is done, was run by Run alone, and nobody reads its
+// arguments any more: an Encode that comes now finds that c is over and leaves them be.
+func (c *chunk[A, R]) ranHere() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.errs == nil {
-		return v, failure{}
-	}
-	return v, c.errs[i]
+	return c.done == nil && c.core.Bits.Load() == inRun
 }
 
 // A chunkContext is a chunk as the context of its items.

@@ -15,7 +15,10 @@ import (
 //
 // An implementation may have a further method Capacity() int, the largest number of
 // workers that it may have: a Map takes inputs ahead for so many. Without it, that is
-// runtime.GOMAXPROCS(0).
+// runtime.GOMAXPROCS(0). And it may have a method ExecuteAll([]Call) (int, error),
+// which [SubmitAll] uses: Execute for many calls, in their order. It returns how many
+// were accepted, and if those are not all, why the next was not, and does not keep the
+// slice.
 type Executor interface {
 	// Execute takes a call and returns without waiting for it to run. It is for
 	// Submit, Map and their like; programs do not call it.

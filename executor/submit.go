@@ -48,14 +48,51 @@ func SubmitFunc[R any](ctx context.Context, ex Executor, fn func(context.Context
 
 // SubmitAll hands a call of t with each of args to ex and returns their futures in
 // the same order. It is like a loop over [Submit], but does once what is common to
-// all calls.
+// all calls, and hands many over at a time where ex can take them so.
 func SubmitAll[A, R any](ctx context.Context, ex Executor, t Task[A, R], args []A, opts ...CallOption) []*future.Future[R] {
 	task := t.must("SubmitAll").with(opts)
 	fs := make([]*future.Future[R], len(args))
-	for i, arg := range args {
-		fs[i] = submit(ctx, ex, task, arg)
+	all, ok := ex.(bulkExecutor)
+	if !ok {
+		for i, arg := range args {
+			fs[i] = submit(ctx, ex, task, arg)
+		}
+		return fs
+	}
+	made := make([]*taskCall[A, R], min(bulk, len(args)))
+	calls := make([]Call, len(made))
+	for from := 0; from < len(args); from += bulk {
+		n := min(bulk, len(args)-from)
+		for i, arg := range args[from : from+n] {
+			c := newTaskCall(ctx, task, arg)
+			made[i], calls[i], fs[from+i] = c, c, c.future()
+		}
+		if ctx.Err() != nil {
+			for _, c := range made[:n] {
+				c.cancelled()
+			}
+			continue
+		}
+		for i := 0; i < n; {
+			accepted, err := all.ExecuteAll(calls[i:n])
+			for _, c := range made[i : i+accepted] {
+				c.watched()
+			}
+			if i += accepted; err != nil {
+				made[i].refused(err)
+				i++
+			}
+		}
 	}
 	return fs
+}
+
+// bulk is how many calls SubmitAll hands over at a time.
+const bulk = 64
+
+// A bulkExecutor takes many calls at a time, see [Executor].
+type bulkExecutor interface {
+	ExecuteAll(calls []Call) (accepted int, err error)
 }
 
 // Apply is [Submit] followed by Result: it calls t with arg on ex and waits. Under
@@ -66,25 +103,17 @@ func Apply[A, R any](ctx context.Context, ex Executor, t Task[A, R], arg A, opts
 	return submit(ctx, ex, t.must("Apply").with(opts), arg).Result(ctx)
 }
 
-// submit makes the call and hands it over. A task that is nil, or has no function, is
-// a closure's, which is then the argument.
+// submit makes a call and hands it over.
 func submit[A, R any](ctx context.Context, ex Executor, task *taskOf[A, R], arg A) *future.Future[R] {
-	c := &taskCall[A, R]{head: head{ctx: ctx}, task: task, arg: wire.Box[A]{V: arg}}
-	core := c.cell.Core()
-	core.SetOwner(c)
-	f := (*future.Future[R])(&c.cell)
+	c := newTaskCall(ctx, task, arg)
 	if ctx.Err() != nil {
-		core.Cancel(promise.CancelledError(context.Cause(ctx)))
-		return f
-	}
-	if err := ex.Execute(c); err != nil {
+		c.cancelled()
+	} else if err := ex.Execute(c); err != nil {
 		c.refused(err)
-		return f
+	} else {
+		c.watched()
 	}
-	if ctx.Done() != nil {
-		c.listen(core, c.ctxEnded)
-	}
-	return f
+	return c.future()
 }
 
 // A taskCall is one call: argument, future and all, in one object.
@@ -93,6 +122,28 @@ type taskCall[A, R any] struct {
 	task *taskOf[A, R] // nil, or without a function: arg is the function to call
 	cell promise.Cell[R]
 	arg  wire.Box[A] // zeroed once the call is done
+}
+
+// newTaskCall makes a call. A task that is nil, or has no function, is a closure's,
+// which is then the argument.
+func newTaskCall[A, R any](ctx context.Context, task *taskOf[A, R], arg A) *taskCall[A, R] {
+	c := &taskCall[A, R]{head: head{ctx: ctx}, task: task, arg: wire.Box[A]{V: arg}}
+	c.cell.Core().SetOwner(c)
+	return c
+}
+
+func (c *taskCall[A, R]) future() *future.Future[R] { return (*future.Future[R])(&c.cell) }
+
+// cancelled completes a call whose context had ended before it was handed over.
+func (c *taskCall[A, R]) cancelled() {
+	c.cell.Core().Cancel(promise.CancelledError(context.Cause(c.ctx)))
+}
+
+// watched has an accepted call end with its context.
+func (c *taskCall[A, R]) watched() {
+	if c.ctx.Done() != nil {
+		c.listen(c.cell.Core(), c.ctxEnded)
+	}
 }
 
 func (c *taskCall[A, R]) Task() string {

@@ -3,7 +3,6 @@ package threadpool
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync"
 	"weak"
 
@@ -52,7 +51,6 @@ type pool struct {
 	finished bool      // over is closed: the pool is shut down and no worker is left
 	broken   error     // why the pool cannot work, once it cannot
 	limit    int       // places
-	batchers int       // with more places than this, workers take one call at a time
 	live     int       // workers that are counted: all but those that have been told to end
 	lent     int       // live workers whose place is lent out
 	parked   int       // live workers in the idle list
@@ -79,7 +77,7 @@ type pool struct {
 }
 
 func newPool(cfg Config) *pool {
-	p := &pool{cfg: cfg, limit: cfg.Workers, batchers: 4 * runtime.GOMAXPROCS(0), over: make(chan struct{})}
+	p := &pool{cfg: cfg, limit: cfg.Workers, over: make(chan struct{})}
 	p.bound.limit = cfg.QueueLimit
 	if !cfg.Initializer.IsZero() {
 		p.initCtx, p.initStop = context.WithCancelCause(context.Background())
@@ -142,11 +140,44 @@ func (p *pool) execute(c executor.Call) error {
 		p.unlock()
 		return nil
 	}
-	p.bound.fill(n)
-	p.push(c)
-	p.dispatch()
+	if w := p.idle; w != nil && p.parked == p.live && p.queue.len() == 0 {
+		// A call that comes alone: it goes to its worker directly. In a burst that would
+		// wake a worker for each call.
+		p.unpark(w)
+		w.give(c)
+	} else {
+		p.bound.fill(n)
+		p.push(c)
+		p.dispatch()
+	}
 	p.unlock()
 	return nil
+}
+
+// executeAll is ExecuteAll.
+func (p *pool) executeAll(calls []executor.Call) (accepted int, err error) {
+	if p.bound.limit > 0 || p.events != nil { // each may wait, or is to be announced
+		for i, c := range calls {
+			if err := p.execute(c); err != nil {
+				return i, err
+			}
+		}
+		return len(calls), nil
+	}
+	for _, c := range calls {
+		c.Accept(p)
+	}
+	p.mu.Lock()
+	defer p.unlock()
+	if err := p.refusal(); err != nil {
+		return 0, err
+	}
+	for _, c := range calls {
+		p.submitted += uint64(c.Len())
+		p.push(c)
+	}
+	p.dispatch()
+	return len(calls), nil
 }
 
 // announce tells the observer that c was accepted, before a worker can have it. It
@@ -249,11 +280,11 @@ func (p *pool) take(w *worker) {
 	if n := w.share(); n > 1 {
 		w.size = p.queue.popSome(w.batch[:n])
 		p.batched = append(p.batched, w)
+		w.call, w.surrendered = w.batch[0], false
+		w.position.Store(1)
 	} else {
-		w.batch[0], w.size = p.pop(), 1
+		w.give(p.pop())
 	}
-	w.call, w.surrendered = w.batch[0], false
-	w.position.Store(1)
 	p.dispatch()
 }
 

@@ -1,6 +1,7 @@
 package threadpool
 
 import (
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,9 @@ const (
 	batchGrowth = 4
 	stallTime   = time.Millisecond
 )
+
+// processors is how many calls can really run at the same time.
+var processors = runtime.GOMAXPROCS(0)
 
 // A worker is a goroutine that runs calls. It ends when its pool tells it to, when
 // it has idled for KeepAlive, and with a task that calls runtime.Goexit.
@@ -137,8 +141,17 @@ func (w *worker) next() bool {
 		if !w.park() {
 			return false
 		}
+		if w.call != nil {
+			return true // it was handed over
+		}
 		p.mu.Lock()
 	}
+}
+
+// give makes c the next call of w, and the only one. It is called with pool.mu held.
+func (w *worker) give(c executor.Call) {
+	w.call = c
+	w.batch[0], w.size, w.claimed, w.surrendered = c, 1, 1, true
 }
 
 // advance goes on to the next call of the batch, if there is one.
@@ -160,7 +173,7 @@ func (w *worker) advance() bool {
 func (w *worker) share() int {
 	p := w.pool
 	left := p.queue.len() - 1
-	if left == 0 || p.bound.limit > 0 || p.limit > p.batchers || p.active() < p.limit || len(p.queue.levels) > 1 {
+	if left == 0 || p.bound.limit > 0 || len(p.queue.levels) > 1 {
 		w.lot = 0
 		return 1
 	}
@@ -168,7 +181,7 @@ func (w *worker) share() int {
 	n := 1
 	if w.lot > 0 {
 		each := max(1, now.Sub(w.since)/time.Duration(w.lot))
-		n = max(1, min(int(batchTime/each), batchGrowth*w.lot, batchLen, 1+left/(2*p.limit)))
+		n = max(1, min(int(batchTime/each), batchGrowth*w.lot, batchLen, 1+left/(2*min(p.limit, processors))))
 	}
 	w.lot, w.since = n, now
 	p.unstall(now)
