@@ -31,6 +31,8 @@ type chunk[A, R any] struct {
 	pace    pace
 	next    int          // the first item that Run has not begun; Run's own
 	tellAt  int          // how many items are done when the run is told next; Run's own
+	shared  bool         // the rest is run by several workers; Run's own
+	claimed atomic.Int64 // of a shared chunk: the items below are somebody's
 	gone    atomic.Bool  // cancelled. The run is told a moment before core says so, so it asks here
 	stop    atomic.Bool  // interrupted: items that have not begun are cancelled
 	prefix  atomic.Int64 // items from the front that are done
@@ -43,9 +45,18 @@ type chunk[A, R any] struct {
 	errs atomic.Pointer[[]failure] // nil until an item fails; set under mu, its items before prefix
 
 	mu    sync.Mutex // guards the fields below; a leaf
-	done  []bool     // nil until an item is completed out of Run
+	ends  []itemEnd  // nil until an item is completed out of order
 	cause error      // why it was cancelled or interrupted
 }
+
+// An itemEnd is how far an item is that is completed out of order.
+type itemEnd uint8
+
+const (
+	itemOpen  itemEnd = iota
+	itemTaken         // somebody completes it
+	itemDone          // its result is there, and was counted
+)
 
 // A failure is the error of an item.
 type failure struct {
@@ -135,87 +146,6 @@ func (c *chunk[A, R]) drop() {
 	}
 }
 
-func (c *chunk[A, R]) Run(l Lender) {
-	c.lender = l
-	c.core.Bits.Or(inRun)
-	ctx := (*chunkContext[A, R])(c)
-	defer func() {
-		// Reached with items left if a task ended this goroutine. The rest runs in
-		// others, one after another: each may be ended in turn.
-		for c.next < len(c.args) {
-			ended := make(chan struct{})
-			go func() {
-				defer close(ended)
-				c.stretch(ctx)
-			}()
-			<-ended
-		}
-	}()
-	for c.next < len(c.args) {
-		c.stretch(ctx)
-	}
-}
-
-// stretch runs items from c.next on, to the end or up to one that does not return.
-// That one costs itself alone: it has its error, and c.next is beyond it. Going on
-// from here instead, in the deferred function, would nest as deep as items panic.
-func (c *chunk[A, R]) stretch(ctx context.Context) {
-	var o Outcome // of the items from first on, but for how many succeeded
-	first := c.next
-	at, cancel := ctx, context.CancelFunc(nil) // of one item
-	returned := false
-	defer func() {
-		if returned {
-			return
-		}
-		err := outcome(at, abnormal(recover()))
-		if cancel != nil {
-			cancel()
-		}
-		c.fail(c.next, err, &o)
-		c.next++
-		c.publish(first, o)
-	}()
-	limit, keepArgs := c.Timeout(), c.run.unordered // which yields them too
-	for c.next < len(c.args) {
-		first, o = c.next, Outcome{}
-		// Nobody sees an item before its stretch is published, so that is short, and
-		// ends when somebody waits.
-		for end := min(first+c.pace.stretch, len(c.args)); c.next < end; {
-			i := c.next
-			if c.stop.Load() {
-				c.fail(i, promise.CancelledError(context.Cause(ctx)), nil)
-				o.Cancelled++
-				c.next++
-				continue
-			}
-			if limit > 0 {
-				at, cancel = limited(ctx, limit)
-			}
-			v, err := c.task.fn(at, c.args[i].V)
-			if err != nil {
-				c.fail(i, outcome(at, err), &o)
-			} else {
-				c.results[i].V = v
-				if !keepArgs {
-					c.args[i] = wire.Box[A]{}
-				}
-			}
-			if cancel != nil {
-				cancel()
-			}
-			c.next++
-			if c.run.hungry.Load() {
-				break
-			}
-		}
-		returned = true // a panic of an observer is none of an item
-		c.publish(first, o)
-		returned = false
-	}
-	returned = true
-}
-
 // fail notes the error of an item, and counts it in o if there is one.
 func (c *chunk[A, R]) fail(i int, err error, o *Outcome) {
 	c.mu.Lock()
@@ -246,28 +176,6 @@ func (c *chunk[A, R]) interrupted() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.cause
-}
-
-// publish makes the items from first up to c.next visible as done, after telling who
-// counts them. What o does not count has succeeded.
-func (c *chunk[A, R]) publish(first int, o Outcome) {
-	n := c.next
-	o.Succeeded = n - first - o.Failed - o.Cancelled
-	all := n == len(c.args)
-	if all {
-		c.clock()
-		c.core.Begin() // it has started, so nobody else can
-		c.leave()
-	}
-	c.report(c, o)
-	c.prefix.Store(int64(n))
-	if all {
-		c.core.Publish().Go()
-	}
-	if all || n >= c.tellAt || c.run.hungry.Load() {
-		c.tellAt = n + c.pace.tell
-		c.run.progress(c)
-	}
 }
 
 // clock notes how long the chunk took, if it has started.
@@ -308,39 +216,57 @@ func (c *chunk[A, R]) settle(i int, out wire.Box[R], err error) {
 	if err != nil {
 		o = Outcome{Failed: 1, Err: err}
 	}
-	c.mu.Lock()
-	if c.done == nil {
-		c.done = make([]bool, len(c.args))
-	}
-	if c.core.IsDone() || c.done[i] {
-		c.mu.Unlock()
+	c.finish(i, out, err, o, c.host)
+}
+
+// finish completes item i out of order, and tells who counts it.
+func (c *chunk[A, R]) finish(i int, out wire.Box[R], err error, o Outcome, who interface{ Finished(Call, Outcome) }) {
+	if !c.take(i) {
 		return
 	}
-	c.done[i] = true
-	c.mu.Unlock()
 	if err != nil {
 		c.fail(i, err, nil)
 	} else {
 		c.results[i] = out
 		c.forget(i)
 	}
-	c.host.Finished(c, o)
-	c.mu.Lock()
-	n := int(c.prefix.Load())
-	for n < len(c.done) && c.done[n] {
-		n++
-	}
-	all := n == len(c.args)
-	if all {
-		c.clock()
-	}
-	c.prefix.Store(int64(n))
-	c.mu.Unlock()
-	if all && c.core.Begin() {
+	who.Finished(c, o)
+	if c.advance(i) && c.core.Begin() {
 		c.leave()
 		c.core.Publish().Go()
 	}
 	c.run.progress(c)
+}
+
+// take reports whether item i is the caller's to complete.
+func (c *chunk[A, R]) take(i int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ends == nil {
+		c.ends = make([]itemEnd, len(c.args))
+	}
+	if c.core.IsDone() || c.ends[i] != itemOpen {
+		return false
+	}
+	c.ends[i] = itemTaken
+	return true
+}
+
+// advance makes item i visible, and those behind it that have waited for it. It
+// reports whether they were the last.
+func (c *chunk[A, R]) advance(i int) (all bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ends[i] = itemDone // not before, or others would show an item that is not there
+	n := int(c.prefix.Load())
+	for n < len(c.ends) && c.ends[n] == itemDone {
+		n++
+	}
+	if all = n == len(c.args); all {
+		c.clock()
+	}
+	c.prefix.Store(int64(n))
+	return all
 }
 
 // progressed reports whether items are done that were not yielded.
@@ -360,17 +286,5 @@ func (c *chunk[A, R]) failures() []failure {
 func (c *chunk[A, R]) ranHere() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.done == nil && c.core.Bits.Load() == inRun
+	return c.ends == nil && c.core.Bits.Load() == inRun
 }
-
-// A chunkContext is a chunk as the context of its items.
-type chunkContext[A, R any] chunk[A, R]
-
-// Deadline is the caller's. A time limit has a context of its own around this one.
-func (c *chunkContext[A, R]) Deadline() (time.Time, bool) { return c.ctx.Deadline() }
-func (c *chunkContext[A, R]) Done() <-chan struct{}       { return c.end(&c.core) }
-func (c *chunkContext[A, R]) Err() error                  { return c.endErr(&c.core) }
-func (c *chunkContext[A, R]) Value(key any) any           { return c.value(&c.core, key) }
-
-// String is for context's own texts.
-func (c *chunkContext[A, R]) String() string { return "executor.taskContext" }

@@ -81,8 +81,8 @@ func (r *mapRun[A, R]) iterate(args iter.Seq[A]) bool {
 	r.aim()
 	broken := false
 	// Called like this, and not by a range statement, which keeps a state of its own
-	// for each input: that is a fifth of what an input costs here. What the statement
-	// would guard against, an input after the end, finds no room in the batch.
+	// for each input, at about 1 ns. What the statement would guard against, an input
+	// after the end, finds no room in the batch.
 	args(func(arg A) bool {
 		r.batch.args[r.filled].V = arg
 		r.filled++

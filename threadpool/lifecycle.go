@@ -139,7 +139,6 @@ func (p *pool) resize(limit int) error {
 		return err
 	}
 	p.limit = limit
-	p.recall() // so that workers that are too many come to see it
 	p.dispatch()
 	p.dismissIdle(func() bool { return !p.surplus() })
 	return nil

@@ -61,6 +61,7 @@ type worker struct {
 	call        executor.Call // the one that it runs
 	started     bool          // its goroutine runs; set before that is started
 	ready       bool          // its initializer has run
+	joins       bool          // call is a chunk that another worker shares; written with pool.mu held
 	missed      int           // calls that were cancelled before it could start them
 	missedItems int           // and their items
 	timer       *time.Timer   // of KeepAlive; nil until needed
@@ -284,6 +285,11 @@ func (w *worker) park() bool {
 // runCall runs w.call, unless it was cancelled.
 func (w *worker) runCall() {
 	c := w.call
+	if w.joins {
+		w.joins = false
+		c.Run(w.slot) // who began it has counted it
+		return
+	}
 	n := c.Len()
 	// Counted first, so that who sees the call run also sees it in Stats.
 	w.taken.Store(w.taken.Load() + int64(n))
@@ -408,6 +414,23 @@ func (s *slot) Reclaim() {
 			p.recall() // so that workers come to see it
 		}
 	}
+}
+
+// Share has a worker that has nothing to do take part in c, a chunk of a Map which this
+// one runs, and reports whether there is one. An observer is told of each call by the
+// worker that began it, so that with one nothing is shared.
+func (s *slot) Share(c executor.Call) bool {
+	p := s.worker.pool
+	p.mu.Lock()
+	defer p.unlock()
+	w := p.idle
+	if w == nil || p.queue.len() > 0 || p.active() >= p.limit || p.events != nil {
+		return false
+	}
+	p.unpark(w)
+	w.give(c)
+	w.joins = true
+	return true
 }
 
 // Executor returns the pool's handle, or nil if nobody has it any more.
