@@ -85,7 +85,8 @@ type Call interface {
 	// caught. A task that calls runtime.Goexit ends the calling goroutine, after the
 	// call was completed; a worker loop notices by a deferred function and replaces
 	// itself. l is told when the task waits for a future, and how items end; it may be
-	// nil: then the Host hears of the latter.
+	// nil: then the Host hears of the latter. A Lender with a method Share(Call) bool may
+	// be asked to have another worker Run the same chunk at the same time; they divide it.
 	Run(l Lender)
 
 	// Encode writes the argument of item i with enc. It fails without side effects

@@ -116,17 +116,16 @@ func (h *head) leave() {
 	}
 }
 
-// listen has fn called when the caller's context ends, unless the call is done.
+// listen has fn called when the caller's context ends, unless the call is done. The
+// rare part is there before the look at the core, so leave, which comes when the core
+// is over, either finds it and seals watch, or came before that look.
 func (h *head) listen(core *promise.Core, fn func()) {
-	if core.Over() {
-		return
-	}
 	watch := &h.rarely().watch
-	if watch.Load() != nil {
+	if core.Over() || watch.Load() != nil {
 		return
 	}
 	stop := context.AfterFunc(h.ctx, fn)
-	if !watch.CompareAndSwap(nil, &stop) || core.Over() {
+	if !watch.CompareAndSwap(nil, &stop) {
 		stop()
 	}
 }

@@ -113,6 +113,35 @@ func TestWaitForWhatWasTakenAhead(t *testing.T) {
 	})
 }
 
+// TestWaitForWhatAnotherTookAhead has the last call wait for all others. Some of them
+// are in the hands of a worker whose call does not end, and the queue is empty.
+func TestWaitForWhatAnotherTookAhead(t *testing.T) {
+	forSlowPlaces(t, func(t *testing.T, slow int) {
+		ctx, p := open(t, threadpool.Config{Workers: 2})
+		rest := make(chan struct{})
+		b := &slowBurst{slow: slow, wait: func(context.Context) error { <-rest; return nil }}
+		all := make(chan []*future.Future[int], 1)
+		waiter := executor.LocalTask(func(ctx context.Context, _ int) (int, error) { return 0, b.others(ctx, <-all) })
+
+		g := newGate()
+		for range 2 {
+			executor.Submit(ctx, p, g.task(), 0)
+		}
+		g.await(ctx, t, 2)
+		args := make([]int, burst)
+		for i := range args {
+			args[i] = i
+		}
+		fs := executor.SubmitAll(ctx, p, executor.LocalTask(b.call), args)
+		last := executor.Submit(ctx, p, waiter, 0)
+		close(g.open)
+		synctest.Wait()
+		all <- fs
+		require.NoError(t, last.Exception(ctx))
+		close(rest)
+	})
+}
+
 // TestMoreWorkersForWhatWasTakenAhead gives the pool a second worker while the only
 // one has calls in hand that it cannot come to.
 func TestMoreWorkersForWhatWasTakenAhead(t *testing.T) {

@@ -48,7 +48,8 @@
 //
 // A task that calls runtime.Goexit, as testing.T.FailNow does, ends its worker too:
 // the call ends with an error, and another worker, which runs the initializer
-// again, goes on with the rest.
+// again, goes on with the rest. A task that calls runtime.LockOSThread and leaves it at
+// that leaves its worker locked to that thread, and slower, for all calls that come after.
 //
 // # Calls that wait for calls
 //
