@@ -103,7 +103,8 @@ func RegisterError(name string, err error) { sentinels.add(name, err) }
 //
 // EncodeError does not fail and does not panic: a panic in a method of an error
 // becomes the error's text. What is beyond 100 levels or 1,000 errors of a tree is
-// cut off, and a note put in its place; a text is cut at 1 MiB, a tree at 4 MiB. A nil
+// cut off, and a note put in its place; a text is cut at 1 MiB, a tree at 4 MiB, beyond
+// which texts are cut at 4 KiB. A nil
 // err, which is a mistake of the caller, becomes an error that says so.
 //
 // EncodeError is safe for concurrent use. It reads err and changes nothing in it.
@@ -127,7 +128,7 @@ var errNil = errors.New("executor: a nil error was sent as the error of a call")
 //
 // DecodeError is safe for concurrent use. It does not keep b.
 func DecodeError(b []byte) error {
-	if len(b) == 0 || b[0] != errorFormat {
+	if len(b) == 0 || len(b) > maxErrorAll || b[0] != errorFormat {
 		return errMalformed
 	}
 	r := errorReader{b: b[1:]}

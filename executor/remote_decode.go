@@ -53,7 +53,7 @@ func (r *errorReader) bool() bool {
 
 func (r *errorReader) string() string {
 	n := r.uint()
-	if n > uint64(len(r.b)) {
+	if n > uint64(len(r.b)) || n > maxErrorText+cutNote {
 		r.fail()
 		return ""
 	}
@@ -138,7 +138,9 @@ func (r *errorReader) remote(e RemoteError, depth int) error {
 }
 
 // known reads an error of a known type. If its text is another than it was, as with
-// another version of Go or a text that was cut, it stays a RemoteError.
+// another version of Go or a text that was cut, it stays a RemoteError. The texts of our
+// own are not asked for: each has its cause's in it, so that a chain of them would take
+// the square of its length.
 func (r *errorReader) known(e RemoteError, depth int) error {
 	k := knownNames[e.Type]
 	if k == nil {
@@ -152,7 +154,10 @@ func (r *errorReader) known(e RemoteError, depth int) error {
 		}
 	}
 	err := v.Interface().(error)
-	if text, ok := textOf(err); ok && (text == e.Message || k.own) {
+	if k.own {
+		return err
+	}
+	if text, ok := textOf(err); ok && text == e.Message {
 		return err
 	}
 	e.Stack = stackOf(e.causes)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"syscall"
@@ -21,25 +22,26 @@ import (
 	"example.com/futures/executor"
 )
 
+const errMalformed = "executor: an error came back from another process in a form that cannot be read"
+
 // Bytes that are no error become one, never a panic or nil.
 func TestDecodeErrorMalformed(t *testing.T) {
-	const malformed = "executor: an error came back from another process in a form that cannot be read"
 	good := executor.EncodeError(fmt.Errorf("x: %w", &executor.PanicError{Value: &wrapError{Op: "op", Err: syscall.ENOENT}, Stack: []byte("s")}))
 	for n := range good {
-		require.EqualError(t, executor.DecodeError(good[:n]), malformed, "cut at %d", n)
+		require.EqualError(t, executor.DecodeError(good[:n]), errMalformed, "cut at %d", n)
 	}
-	require.EqualError(t, executor.DecodeError(append(slices.Clip(good), 0)), malformed)
-	require.EqualError(t, executor.DecodeError(nil), malformed)
+	require.EqualError(t, executor.DecodeError(append(slices.Clip(good), 0)), errMalformed)
+	require.EqualError(t, executor.DecodeError(nil), errMalformed)
 	other := append([]byte{}, good...)
 	other[0]++
-	require.EqualError(t, executor.DecodeError(other), malformed)
+	require.EqualError(t, executor.DecodeError(other), errMalformed)
 
 	// One RemoteError in another, a million deep.
 	deep := []byte{1}
 	for range 1 << 20 {
 		deep = append(deep, 0, 0, 0, 0, 0, 0, 1)
 	}
-	require.EqualError(t, executor.DecodeError(deep), malformed)
+	require.EqualError(t, executor.DecodeError(deep), errMalformed)
 	// A gob of a list of 100,000 errors, which EncodeError would not have made.
 	list := &cyclic{}
 	for range 100_000 {
@@ -58,7 +60,48 @@ func TestDecodeErrorMalformed(t *testing.T) {
 	for range 1 << 20 {
 		wide = append(wide, 1, 0, 0, 0, 0, 0, 0, 0)
 	}
-	require.EqualError(t, executor.DecodeError(append(wide, 0)), malformed)
+	require.EqualError(t, executor.DecodeError(append(wide, 0)), errMalformed)
+}
+
+// The text of an error has those of its causes in it. So what claims to be a chain of
+// many with a long text at its end is refused, rather than put together a hundred times
+// over; and what is not refused is not put together at all.
+func TestDecodeErrorIsQuick(t *testing.T) {
+	chain := func(text int) []byte {
+		b := []byte{1}
+		for range 99 {
+			b = append(b, 3) // kindStruct
+			for _, s := range []string{"*future.PanicError", "", ""} {
+				if b = append(b, byte(len(s))); s == "" {
+					continue
+				}
+				b = append(b, s...)
+			}
+			b = append(b, 1, 1) // the value is an error
+		}
+		b = append(b, 0, 0)
+		b = append(binary.AppendUvarint(b, uint64(text)), make([]byte, text)...)
+		b = append(b, 0, 0, 0, 0)
+		for range 99 {
+			b = append(b, 0, 0) // the end of the list, and no stack
+		}
+		return b
+	}
+	before := allocated()
+	err := executor.DecodeError(chain(1 << 20))
+	require.Less(t, allocated()-before, uint64(4<<20))
+	require.True(t, strings.HasPrefix(err.Error(), strings.Repeat("panic: ", 99)))
+	for _, text := range []int{1<<20 + 65, 10 << 20} {
+		require.EqualError(t, executor.DecodeError(chain(text)), errMalformed)
+	}
+	require.EqualError(t, executor.DecodeError(make([]byte, 8<<20+1)), errMalformed)
+}
+
+// allocated returns how many bytes were allocated so far.
+func allocated() uint64 {
+	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
 }
 
 // What is not known here is a RemoteError that still says what it was.

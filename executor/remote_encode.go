@@ -9,6 +9,9 @@ import (
 	"runtime"
 	"syscall"
 	"unicode/utf8"
+
+	"example.com/futures/internal/printable"
+	"example.com/futures/internal/wire"
 )
 
 // The format of an encoded error is the byte errorFormat and one node:
@@ -55,9 +58,12 @@ const (
 const (
 	maxErrorDepth = 100
 	maxErrorNodes = 1000
-	maxErrorText  = 1 << 20   // bytes of one string
-	maxErrorSize  = 4 << 20   // bytes after which no new node is begun
-	maxErrorGob   = 256 << 10 // bytes of one gob, so that hostile ones cannot nest without end
+	maxErrorText  = 1 << 20             // bytes of one string
+	maxErrorSize  = 4 << 20             // bytes after which no new node is begun, and texts are cut to restText
+	maxErrorGob   = 256 << 10           // bytes of one gob
+	maxErrorAll   = wire.ErrorAllowance // bytes that are decoded at all: more than is ever encoded
+	restText      = 4 << 10
+	cutNote       = 64 // bytes of the note that a string was cut
 )
 
 // An errorWriter encodes one error.
@@ -79,9 +85,13 @@ func (w *errorWriter) bool(is bool) {
 
 // string writes s, or as much of it as may be.
 func (w *errorWriter) string(s string) {
-	if len(s) > maxErrorText {
-		n := maxErrorText
-		for n > maxErrorText-utf8.UTFMax && !utf8.RuneStart(s[n]) {
+	most := maxErrorText
+	if len(w.b) > maxErrorSize {
+		most = restText
+	}
+	if len(s) > most {
+		n := most
+		for n > most-utf8.UTFMax && !utf8.RuneStart(s[n]) {
 			n--
 		}
 		s = fmt.Sprintf("%s … (%d bytes more were cut off)", s[:n], len(s)-n)
@@ -232,7 +242,7 @@ func (w *errorWriter) value(v any, depth int) {
 	kind := rv.Kind()
 	if rv.Type() != basicTypes[kind] {
 		w.uint(tagString)
-		w.string(fmt.Sprint(v))
+		w.string(printable.Text(v))
 		return
 	}
 	switch kind {

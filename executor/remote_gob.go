@@ -1,8 +1,6 @@
 package executor
 
 import (
-	"bytes"
-	"encoding/gob"
 	"reflect"
 
 	"example.com/futures/internal/wire"
@@ -71,11 +69,11 @@ func gobEncode(err error) (blob []byte) {
 	if wire.CheckValue(&box) != nil {
 		return nil
 	}
-	var b bytes.Buffer
-	if gob.NewEncoder(&b).Encode(&box) != nil || b.Len() > maxErrorGob {
+	b, failed := wire.Marshal(&box)
+	if failed != nil || len(b) > maxErrorGob {
 		return nil
 	}
-	return b.Bytes()
+	return b
 }
 
 // gobDecode returns the error in blob, whose type was called typ, or nil.
@@ -89,7 +87,7 @@ func gobDecode(blob []byte, typ string) (err error) {
 		return nil
 	}
 	var box wire.Box[any]
-	if gob.NewDecoder(bytes.NewReader(blob)).Decode(&box) != nil || box.V == nil {
+	if wire.Unmarshal(blob, &box) != nil || box.V == nil {
 		return nil
 	}
 	// gob takes a T for a *T: what comes back is the one that was registered.

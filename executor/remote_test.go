@@ -500,6 +500,10 @@ func TestRemoteBounds(t *testing.T) {
 		big[i] = errors.New(long)
 	}
 	require.Less(t, len(executor.EncodeError(errors.Join(big...))), 8<<20)
+	addr := &net.UnixAddr{Name: long, Net: long}
+	last := errors.Join(big[0], big[1], &net.OpError{Op: long, Net: long, Source: addr, Addr: addr, Err: errStock})
+	require.Less(t, len(executor.EncodeError(last)), 6<<20, "texts behind what is too much are cut shorter")
+	require.Contains(t, send(t, last).Error(), "é … (")
 	var lost *executor.WorkerLostError
 	require.ErrorAs(t, send(t, &executor.WorkerLostError{Stderr: long, Cause: errStock}), &lost)
 	require.ErrorIs(t, lost, errStock)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"example.com/futures/internal/printable"
 	"example.com/futures/internal/promise"
 )
 
@@ -30,7 +31,7 @@ type PanicError struct {
 }
 
 // Error returns the text of the panic's value, without the stack.
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+func (e *PanicError) Error() string { return "panic: " + printable.Text(e.Value) }
 
 // Unwrap returns Value if it is an error, otherwise nil.
 func (e *PanicError) Unwrap() error {

@@ -170,6 +170,11 @@ func takes[T any](t *testing.T, v T) {
 	require.NoError(t, wire.CheckType(reflect.TypeFor[T]()))
 	require.NoError(t, wire.CheckValue(&wire.Box[T]{V: v}))
 	require.Equal(t, v, roundTrip(t, v))
+	b, err := wire.Marshal(&wire.Box[T]{V: v})
+	require.NoError(t, err)
+	var back wire.Box[T]
+	require.NoError(t, wire.Unmarshal(b, &back))
+	require.Equal(t, v, back.V)
 }
 
 func roundTrip[T any](t *testing.T, v T) T {

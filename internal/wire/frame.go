@@ -39,7 +39,7 @@ const (
 	Magic uint64 = 0x66757475_72657301
 
 	// Version is that of the protocol. Both sides must have the same.
-	Version uint32 = 1
+	Version uint32 = 2
 
 	// ErrorAllowance is what a frame may be beyond the largest value: room for a value's
 	// types, and for an error where values are small.

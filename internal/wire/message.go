@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/gob"
 	"errors"
+	"reflect"
 	"time"
 )
 
@@ -16,20 +17,32 @@ type TaskInfo struct{ Name, Signature string }
 
 // A Setup tells a worker what it is to be.
 type Setup struct {
-	Index      int // its place in its pool, from 0
-	GOMAXPROCS int // 0: as it is
-	MaxMessage int64
+	Index       int // its place in its pool, from 0
+	GOMAXPROCS  int // 0: as it is
+	MaxMessage  int64
+	MemoryLimit int64 // bytes resident at which it is killed; 0: none
+	Once        bool  // it serves one call and ends: with status 0 if that returned a value, otherwise 1
 }
 
-// Marshal encodes a Hello or a Setup.
+// Marshal encodes v, a struct or a pointer to one, alone: a Hello, for example.
 func Marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
-	err := gob.NewEncoder(&b).Encode(v)
+	err := encodeOpen(&b, v)
 	return b.Bytes(), err
 }
 
-// Unmarshal decodes what Marshal encoded.
-func Unmarshal(b []byte, v any) error { return gob.NewDecoder(bytes.NewReader(b)).Decode(v) }
+// Unmarshal decodes what Marshal encoded. Bytes that Marshal did not write, whatever
+// they are, are an error, or some value.
+func Unmarshal(b []byte, v any) error {
+	var types inspector
+	if err := types.payload(b, true); err != nil {
+		return err
+	}
+	if err := types.fits(reflect.TypeOf(v)); err != nil {
+		return err
+	}
+	return gob.NewDecoder(&source{b}).Decode(v)
+}
 
 // A CallHead is what a call's items have in common.
 type CallHead struct {

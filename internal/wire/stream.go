@@ -16,9 +16,8 @@ import (
 //   - The descriptions of a closed type (one that holds no interfaces) precede its
 //     first value. They are understood before the value is looked at, so a value
 //     that is skipped, or fails to decode, or panics half-way, takes nothing along.
-//   - Behind an interface any type can hide, and it is described inside the value.
-//     Whoever skips the value misses the description. Such values are encoded alone,
-//     each by an encoder of its own.
+//   - Behind an interface any type can hide. Such values are encoded alone, each by an
+//     encoder of its own, and what they hold is described before them: see encodeOpen.
 //   - An Encode that fails may have described types to nobody. The stream ends then,
 //     and the next value starts a new one.
 //   - gob keeps a buffer as large as the largest value. A stream ends after a large
@@ -71,7 +70,7 @@ func (e *Encoder) Drop() { e.stream = nil }
 func (e *Encoder) Encode(v any) error {
 	if !closed(reflect.TypeOf(v)) {
 		e.flags = FlagAlone
-		return gob.NewEncoder(e).Encode(v)
+		return encodeOpen(e, v)
 	}
 	if e.stream == nil {
 		e.stream = gob.NewEncoder(e)
@@ -95,30 +94,38 @@ var errNoStream = errors.New("wire: a value of a stream that has not started")
 // A Decoder decodes what an Encoder encoded. It is not safe for concurrent use.
 type Decoder struct {
 	stream *gob.Decoder
-	src    source // of stream
+	src    source     // of stream
+	types  *inspector // of stream
+	value  Value      // the one that fn has
 }
 
-// Message has fn decode the value of f, once at most, and returns what fn does.
+// Message has fn decode the value of f, once at most, and returns what fn does. If f
+// holds anything but a value, fn is not called, and the stream is at its end.
 func (d *Decoder) Message(f Frame, fn func(*Value) error) error {
-	v := &Value{}
+	v := &d.value
+	alone := f.Flags&FlagAlone != 0
 	switch {
-	case f.Flags&FlagAlone != 0:
-		v.dec = gob.NewDecoder(&source{f.Payload})
+	case alone:
+		v.dec, v.types = gob.NewDecoder(&source{f.Payload}), new(inspector)
 	case f.Flags&FlagStart != 0:
-		d.stream = gob.NewDecoder(&d.src)
+		d.stream, d.types = gob.NewDecoder(&d.src), new(inspector)
 		fallthrough
 	default:
 		if d.stream == nil {
 			return errNoStream
 		}
-		v.dec = d.stream
+		v.dec, v.types = d.stream, d.types
 		d.src.rest = f.Payload
+	}
+	if err := v.types.payload(f.Payload, alone); err != nil {
+		d.stream, d.src.rest, d.value = nil, nil, Value{}
+		return err
 	}
 	defer func() { // also if fn ends its goroutine
 		if !v.used && v.dec == d.stream {
 			_ = v.dec.DecodeValue(reflect.Value{}) // for the descriptions before the value
 		}
-		d.src.rest = nil
+		d.src.rest, d.value = nil, Value{}
 		if f.Flags&FlagEnd != 0 {
 			d.stream = nil
 		}
@@ -131,12 +138,16 @@ func (d *Decoder) Skip(f Frame) { _ = d.Message(f, func(*Value) error { return n
 
 // A Value is one value that waits to be decoded.
 type Value struct {
-	dec  *gob.Decoder
-	used bool
+	dec   *gob.Decoder
+	types *inspector
+	used  bool
 }
 
-// Decode decodes the value into v.
+// Decode decodes the value into v, a pointer to a struct.
 func (m *Value) Decode(v any) error {
+	if err := m.types.fits(reflect.TypeOf(v)); err != nil {
+		return err
+	}
 	m.used = true
 	return m.dec.Decode(v)
 }

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"strconv"
+	"strings"
 )
 
 // maxDepth is how deep a value may be nested: each struct, slice, array and map is
@@ -24,7 +27,7 @@ var (
 // CheckValue returns nil if gob can encode what is in the [Box] that box points to
 // without silent loss and without end: what its interfaces hold passes
 // [CheckType], nothing in it is cyclic or nested deeper than 10,000 levels, and it
-// does not multiply beyond all memory by sharing.
+// does not multiply beyond all memory by sharing. Otherwise its error says where.
 //
 // It looks only where a type leaves that open, and costs a map lookup for others.
 // It must not run while somebody changes the value. It panics unless box is a
@@ -36,7 +39,15 @@ func CheckValue(box any) error {
 		return p.err
 	}
 	w := walker{}
-	return w.walk(v, p, 0)
+	return w.located(v, w.walk(v, p, 0))
+}
+
+// dynamicTypes returns the types that the interfaces in v hold, at any depth, each
+// once. v is a struct like a [Box]. Its errors are those of [CheckValue].
+func dynamicTypes(v reflect.Value) ([]reflect.Type, error) {
+	w := walker{noted: map[reflect.Type]bool{}}
+	err := w.follow(v, -1)
+	return w.types, w.located(v, err)
 }
 
 // mustWalk reports whether values of t can be cyclic or hold interfaces. open is
@@ -76,7 +87,55 @@ func mustWalkInside(t reflect.Type, open map[reflect.Type]bool) bool {
 }
 
 // A walker goes through one value. Its recursion is bounded by maxDepth.
-type walker struct{ values int }
+type walker struct {
+	values int
+	types  []reflect.Type        // those that interfaces hold
+	noted  map[reflect.Type]bool // likewise; nil: nobody asks
+	last   reflect.Type          // the one that was met last
+	path   []string              // the outermost steps to what is wrong, the first one last
+}
+
+// pathLen is how many steps are told of a path.
+const pathLen = 8
+
+// at notes the step that led to err, if there is one. It is called from inside out.
+func (w *walker) at(err error, step func() string) error {
+	if err == nil {
+		return nil
+	}
+	if len(w.path) > pathLen {
+		w.path = append(w.path[:0], w.path[1:]...)
+	}
+	w.path = append(w.path, step())
+	return err
+}
+
+// located adds to err where in v it is.
+func (w *walker) located(v reflect.Value, err error) error {
+	if err == nil || len(w.path) == 0 {
+		return err
+	}
+	for v.Kind() == reflect.Pointer {
+		v = v.Elem() // it is not nil, nor endless: something in it is wrong
+	}
+	var b strings.Builder
+	b.WriteString(pathRoot(v.Type()))
+	for i, step := range slices.Backward(w.path) {
+		if i == 0 && len(w.path) > pathLen {
+			step = "…"
+		}
+		b.WriteString(step)
+	}
+	return fmt.Errorf("%s: %w", b.String(), err)
+}
+
+// pathRoot returns what a path begins with.
+func pathRoot(t reflect.Type) string {
+	if t.Name() == "" {
+		return "value"
+	}
+	return t.Name()
+}
 
 // walk checks v, whose plan p says that it must be walked. depth is the number of
 // levels around it.
@@ -99,9 +158,16 @@ func (w *walker) walk(v reflect.Value, p *plan, depth int) error {
 			return nil
 		}
 		v = v.Elem()
-		p := planOf(v.Type())
+		t := v.Type()
+		p := planOf(t)
 		if p.err != nil {
-			return fmt.Errorf("an interface holds a %v: %w", v.Type(), p.err)
+			return fmt.Errorf("an interface holds a %v: %w", t, p.err)
+		}
+		if w.noted != nil && t != w.last {
+			if w.last = t; !w.noted[t] {
+				w.noted[t] = true
+				w.types = append(w.types, t)
+			}
 		}
 		return w.follow(v, depth)
 	}
@@ -112,7 +178,7 @@ func (w *walker) walk(v reflect.Value, p *plan, depth int) error {
 	case reflect.Struct:
 		for _, i := range p.fields {
 			if err := w.follow(v.Field(i), depth); err != nil {
-				return err
+				return w.at(err, func() string { return "." + v.Type().Field(i).Name })
 			}
 		}
 	case reflect.Slice, reflect.Array:
@@ -122,7 +188,7 @@ func (w *walker) walk(v reflect.Value, p *plan, depth int) error {
 		}
 		for i := range v.Len() {
 			if err := w.walk(v.Index(i), p, depth); err != nil {
-				return err
+				return w.at(err, func() string { return "[" + strconv.Itoa(i) + "]" })
 			}
 		}
 	case reflect.Map:
@@ -130,17 +196,30 @@ func (w *walker) walk(v reflect.Value, p *plan, depth int) error {
 		for it := v.MapRange(); it.Next(); {
 			if keys.walk {
 				if err := w.walk(it.Key(), keys, depth); err != nil {
-					return err
+					return w.at(err, func() string { return "[key]" })
 				}
 			}
 			if elems.walk {
 				if err := w.walk(it.Value(), elems, depth); err != nil {
-					return err
+					return w.at(err, func() string { return "[" + keyText(it.Key()) + "]" })
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// keyText returns the key of a map for a path: short, and without calling its methods.
+func keyText(k reflect.Value) string {
+	switch {
+	case k.Kind() == reflect.String && k.Len() <= 32:
+		return strconv.Quote(k.String())
+	case k.CanInt():
+		return strconv.FormatInt(k.Int(), 10)
+	case k.CanUint():
+		return strconv.FormatUint(k.Uint(), 10)
+	}
+	return ""
 }
 
 // follow walks v if its type asks for it.

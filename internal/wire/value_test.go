@@ -44,9 +44,9 @@ const tooDeep = "cyclic or nested deeper than 10,000"
 
 func TestCheckValueDepth(t *testing.T) {
 	require.NoError(t, wire.CheckValue(&wire.Box[*linked]{V: chain(10_000)}))
-	require.EqualError(t, wire.CheckValue(&wire.Box[*linked]{V: chain(10_001)}), tooDeep)
+	require.EqualError(t, wire.CheckValue(&wire.Box[*linked]{V: chain(10_001)}), "linked"+strings.Repeat(".Next", 8)+"…: "+tooDeep)
 	require.NoError(t, wire.CheckValue(&wire.Box[any]{V: deep(10_000)}))
-	require.EqualError(t, wire.CheckValue(&wire.Box[any]{V: deep(10_001)}), tooDeep)
+	require.EqualError(t, wire.CheckValue(&wire.Box[any]{V: deep(10_001)}), "value"+strings.Repeat("[0]", 8)+"…: "+tooDeep)
 
 	// What may be encoded is, without trouble.
 	require.NotNil(t, roundTrip(t, chain(10_000)))
@@ -60,28 +60,28 @@ func TestCheckValueDepth(t *testing.T) {
 func TestCheckValueCycles(t *testing.T) {
 	l := &linked{}
 	l.Next = &linked{Next: l}
-	require.EqualError(t, wire.CheckValue(&wire.Box[*linked]{V: l}), tooDeep)
+	require.ErrorContains(t, wire.CheckValue(&wire.Box[*linked]{V: l}), tooDeep)
 
 	s := []any{nil}
 	s[0] = s
-	require.EqualError(t, wire.CheckValue(&wire.Box[any]{V: s}), tooDeep)
-	require.EqualError(t, wire.CheckValue(&wire.Box[[]any]{V: s}), tooDeep)
+	require.ErrorContains(t, wire.CheckValue(&wire.Box[any]{V: s}), tooDeep)
+	require.ErrorContains(t, wire.CheckValue(&wire.Box[[]any]{V: s}), tooDeep)
 
 	m := anyMap{}
 	m["m"] = m
-	require.EqualError(t, wire.CheckValue(&wire.Box[anyMap]{V: m}), tooDeep)
+	require.ErrorContains(t, wire.CheckValue(&wire.Box[anyMap]{V: m}), tooDeep)
 
 	n := nest{nil}
 	n[0] = n
-	require.EqualError(t, wire.CheckValue(&wire.Box[nest]{V: n}), tooDeep)
+	require.ErrorContains(t, wire.CheckValue(&wire.Box[nest]{V: n}), tooDeep)
 
 	tr := tree{Kids: make([]tree, 1)}
 	tr.Kids[0] = tr
-	require.EqualError(t, wire.CheckValue(&wire.Box[holder]{V: holder{Any: tr}}), tooDeep)
+	require.ErrorContains(t, wire.CheckValue(&wire.Box[holder]{V: holder{Any: tr}}), tooDeep)
 
 	var a any
 	a = &a
-	require.EqualError(t, wire.CheckValue(&wire.Box[any]{V: a}), tooDeep)
+	require.ErrorContains(t, wire.CheckValue(&wire.Box[any]{V: a}), tooDeep)
 }
 
 // TestCheckValueSharing has a value of 60 structs that gob would write 2^60 times.
@@ -115,6 +115,21 @@ func TestCheckValueInterfaces(t *testing.T) {
 	}
 	err := wire.CheckValue(&wire.Box[holder]{V: holder{Errors: []error{fmt.Errorf("e")}}})
 	require.ErrorContains(t, err, "an interface holds a *errors.errorString: field errorString.s (string)")
+}
+
+// TestCheckValueSaysWhere has errors with the way to what is wrong.
+func TestCheckValueSaysWhere(t *testing.T) {
+	loop := anyMap{}
+	loop["again"] = loop
+	for want, v := range map[string]any{
+		`value[1].Any.Kids[0]: an interface holds`:                       []any{1, holder{Any: struct{ Kids []any }{[]any{config{}}}}},
+		`value.Errors[1]: an interface holds a *errors.errorString`:      holder{Errors: []error{nil, fmt.Errorf("e")}},
+		`value[2]["again"]["again"]["again"]["again"]["again"]["again"]`: map[int]any{2: loop},
+		`value[key]: an interface holds`:                                 map[any]int{config{}: 1},
+		`value[]: an interface holds`:                                    map[[1]bool]any{{true}: config{}},
+	} {
+		require.ErrorContains(t, wire.CheckValue(&wire.Box[any]{V: v}), want)
+	}
 }
 
 type linkedAny struct {
