@@ -8,6 +8,7 @@ import (
 
 	"example.com/futures/executor"
 	"example.com/futures/internal/proc"
+	"example.com/futures/internal/remote"
 	"example.com/futures/worker"
 )
 
@@ -38,7 +39,8 @@ type Config struct {
 	Initializer executor.Bound
 
 	// MaxTasksPerChild is after how many calls a worker is replaced; each item of a
-	// map counts. Zero means never.
+	// map counts. The one that follows is started, and its initializer run, while the
+	// last of them still run. Zero means never.
 	MaxTasksPerChild int
 
 	// KeepAlive is how long a worker may idle before it ends. Zero means as long as
@@ -53,20 +55,12 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-const (
-	defaultGrace   = 5 * time.Second
-	defaultStart   = 30 * time.Second
-	defaultMessage = 1 << 30
-	mostMessage    = 1 << 40 // far beyond what gob carries
-)
-
-// validate fills in the defaults and reports the first field that makes no sense, or
-// does nothing yet.
-func (c *Config) validate() error {
-	refuse := func(field, format string, args ...any) error {
-		return fmt.Errorf("processpool: Config.%s %s", field, fmt.Sprintf(format, args...))
+// validate fills in the defaults and reports the first field that makes no sense. It
+// answers how a worker of the pool is started.
+func (c *Config) validate() (proc.Spec, error) {
+	refuse := func(field, format string, args ...any) (proc.Spec, error) {
+		return proc.Spec{}, fmt.Errorf("processpool: Config.%s %s", field, fmt.Sprintf(format, args...))
 	}
-	w := &c.Worker
 	switch {
 	case c.Workers < 0:
 		return refuse("Workers", "is %d: want 0 (GOMAXPROCS) or more", c.Workers)
@@ -76,69 +70,19 @@ func (c *Config) validate() error {
 		return refuse("MaxTasksPerChild", "is %d: want 0 (no limit) or more", c.MaxTasksPerChild)
 	case c.KeepAlive < 0:
 		return refuse("KeepAlive", "is %v: want 0 (as long as the pool) or more", c.KeepAlive)
-	case w.GOMAXPROCS < 0:
-		return refuse("Worker.GOMAXPROCS", "is %d: want 0 (a share) or more", w.GOMAXPROCS)
-	case w.MaxMessage < 0:
-		return refuse("Worker.MaxMessage", "is %d bytes: want 0 (1 GiB) or more", w.MaxMessage)
-	case w.StartTimeout < 0:
-		return refuse("Worker.StartTimeout", "is %v: want 0 (30 s) or more", w.StartTimeout)
-	case w.MemoryLimit != 0:
-		return refuse("Worker.MemoryLimit", "is not supported yet")
-	case w.StartMethod == worker.ForkServer:
-		return refuse("Worker.StartMethod", "ForkServer is not supported yet: use Spawn")
-	case w.StartMethod == worker.Fork:
-		return refuse("Worker.StartMethod", "cannot be Fork: a Go program has threads of its runtime that a fork without exec would lose, "+
-			"together with the locks that they hold; use Spawn, and an Initializer for what the workers are to have in common")
-	case w.StartMethod != worker.Spawn:
-		return refuse("Worker.StartMethod", "is %v: want Spawn", w.StartMethod)
-	}
-	if err := proc.CheckSysProcAttr(w.SysProcAttr); err != nil {
-		return refuse("Worker.SysProcAttr", "cannot be used: %v", err)
 	}
 	if err := c.Initializer.Portable(); err != nil {
-		return fmt.Errorf("processpool: Config.Initializer: %w", err)
+		return proc.Spec{}, fmt.Errorf("processpool: Config.Initializer: %w", err)
 	}
-	c.defaults()
-	return nil
-}
-
-func (c *Config) defaults() {
-	w := &c.Worker
 	if c.Workers == 0 {
 		c.Workers = runtime.GOMAXPROCS(0)
 	}
+	if c.Worker.Logger == nil {
+		c.Worker.Logger = c.Logger
+	}
+	spec, err := remote.Prepare(&c.Worker, "processpool: Config.Worker.", c.Workers)
 	if c.Logger == nil {
-		c.Logger = w.Logger
+		c.Logger = c.Worker.Logger
 	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	if w.Logger == nil {
-		w.Logger = c.Logger
-	}
-	if w.KillGrace == 0 {
-		w.KillGrace = defaultGrace
-	}
-	w.KillGrace = max(w.KillGrace, 0)
-	if w.GOMAXPROCS == 0 {
-		w.GOMAXPROCS = max(1, runtime.GOMAXPROCS(0)/c.Workers)
-	}
-	if w.MaxMessage == 0 {
-		w.MaxMessage = defaultMessage
-	}
-	w.MaxMessage = min(w.MaxMessage, mostMessage)
-	if w.StartTimeout == 0 {
-		w.StartTimeout = defaultStart
-	}
-}
-
-// spec returns how a worker of the pool is started.
-func (c *Config) spec() proc.Spec {
-	return proc.Spec{
-		Command:     c.Worker.Command,
-		Env:         c.Worker.Env,
-		Dir:         c.Worker.Dir,
-		SysProcAttr: c.Worker.SysProcAttr,
-		Output:      c.Worker.Output,
-	}
+	return spec, err
 }

@@ -38,8 +38,7 @@ func TestConfigRefused(t *testing.T) {
 		"procs":         {processpool.Config{Worker: worker.Config{GOMAXPROCS: -5}}, []string{"Worker.GOMAXPROCS", "-5"}},
 		"message":       {processpool.Config{Worker: worker.Config{MaxMessage: -6}}, []string{"Worker.MaxMessage", "-6"}},
 		"start timeout": {processpool.Config{Worker: worker.Config{StartTimeout: -7}}, []string{"Worker.StartTimeout", "-7ns"}},
-		"memory":        {processpool.Config{Worker: worker.Config{MemoryLimit: 1}}, []string{"Worker.MemoryLimit", "not supported yet"}},
-		"fork server":   {processpool.Config{Worker: worker.Config{StartMethod: worker.ForkServer}}, []string{"ForkServer", "not supported yet"}},
+		"memory":        {processpool.Config{Worker: worker.Config{MemoryLimit: -8}}, []string{"Worker.MemoryLimit", "-8 bytes"}},
 		"fork":          {processpool.Config{Worker: worker.Config{StartMethod: worker.Fork}}, []string{"Fork", "threads", "use Spawn"}},
 		"method":        {processpool.Config{Worker: worker.Config{StartMethod: 9}}, []string{"StartMethod(9)"}},
 		"initializer": {processpool.Config{Initializer: executor.Bind(executor.LocalTask(
@@ -59,14 +58,16 @@ func TestConfigRefused(t *testing.T) {
 }
 
 // What Config says is what a worker has, and the parent keeps its own. // PRC-20, PRC-31, PRC-35, PRC-36
-func TestWorkerSurroundings(t *testing.T) {
+func TestWorkerSurroundings(t *testing.T) { byEach(t, testWorkerSurroundings) }
+
+func testWorkerSurroundings(t *testing.T, m worker.StartMethod) {
 	ctx := within(t)
 	dir := t.TempDir()
-	p := open(t, processpool.Config{Workers: 1, Worker: worker.Config{
+	p := open(t, by(m, processpool.Config{Workers: 1, Worker: worker.Config{
 		Name: "surroundings", Dir: dir, GOMAXPROCS: 3,
 		Env:         []string{"PROCESSPOOL_TEST_VALUE=seen", "FUTURES_WORKER_DEPTH=77"},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
-	}})
+	}}))
 	exe, err := os.Readlink("/proc/self/exe")
 	require.NoError(t, err)
 	for what, want := range map[string]string{
@@ -89,7 +90,9 @@ func TestWorkerSurroundings(t *testing.T) {
 
 // A worker has no descriptor but its own, whatever else the program has open and
 // however many siblings it has. // PRC-19, PRC-20
-func TestDescriptors(t *testing.T) {
+func TestDescriptors(t *testing.T) { byEach(t, testDescriptors) }
+
+func testDescriptors(t *testing.T, m worker.StartMethod) {
 	ctx := within(t)
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
@@ -97,9 +100,9 @@ func TestDescriptors(t *testing.T) {
 	defer w.Close()
 	_, err = unix.FcntlInt(r.Fd(), unix.F_SETFD, 0) // as if C had opened it
 	require.NoError(t, err)
-	first := open(t, processpool.Config{Workers: 1})
+	first := open(t, by(m, processpool.Config{Workers: 1}))
 	require.NoError(t, executor.Submit(ctx, first, double, 1).Exception(ctx))
-	p := open(t, processpool.Config{Workers: 1})
+	p := open(t, by(m, processpool.Config{Workers: 1}))
 	got, err := executor.Apply(ctx, p, look, "descriptors")
 	require.NoError(t, err)
 	require.Regexp(t, `^map\[0:/dev/null 1:[^ ]+ 2:pipe:\S+ 3:socket:\S+\]$`, got)
@@ -128,15 +131,17 @@ func TestNestedPool(t *testing.T) {
 }
 
 // Output gets whole lines, and the last one of a worker that crashed, too.
-func TestOutput(t *testing.T) {
+func TestOutput(t *testing.T) { byEach(t, testOutput) }
+
+func testOutput(t *testing.T, m worker.StartMethod) {
 	ctx := within(t)
 	var mu sync.Mutex
 	lines := map[string][]string{}
-	p := open(t, processpool.Config{Workers: 1, Worker: worker.Config{Output: func(_ int, stream string, line []byte) {
+	p := open(t, by(m, processpool.Config{Workers: 1, Worker: worker.Config{Output: func(_ int, stream string, line []byte) {
 		mu.Lock()
 		defer mu.Unlock()
 		lines[stream] = append(lines[stream], string(line))
-	}}})
+	}}}))
 	err := executor.Submit(ctx, p, say, exit3).Exception(ctx)
 	var lost *executor.WorkerLostError
 	require.ErrorAs(t, err, &lost)
@@ -148,9 +153,11 @@ func TestOutput(t *testing.T) {
 }
 
 // The excerpt of a long standard error has its beginning and its end.
-func TestStderrExcerpt(t *testing.T) {
+func TestStderrExcerpt(t *testing.T) { byEach(t, testStderrExcerpt) }
+
+func testStderrExcerpt(t *testing.T, m worker.StartMethod) {
 	ctx := within(t)
-	p := open(t, processpool.Config{Workers: 1, Worker: hushed})
+	p := open(t, by(m, processpool.Config{Workers: 1, Worker: hushed}))
 	var lost *executor.WorkerLostError
 	require.ErrorAs(t, executor.Submit(ctx, p, explode, bomb{run: overflow}).Exception(ctx), &lost)
 	require.Contains(t, lost.Stderr, "stack overflow")
@@ -163,10 +170,12 @@ func TestStderrExcerpt(t *testing.T) {
 // pool: what was submitted fails with the cause, and nothing waits for a worker that
 // can never come. So does one with a task of the same name and other types.
 // PRC-37, PRO-13, PRO-15, PRO-17
-func TestCommand(t *testing.T) {
+func TestCommand(t *testing.T) { byEach(t, testCommand) }
+
+func testCommand(t *testing.T, m worker.StartMethod) {
 	ctx := within(t)
 	t.Run("this binary", func(t *testing.T) {
-		p := open(t, processpool.Config{Workers: 1, Worker: worker.Config{Command: []string{"/proc/self/exe", "a", "b"}}})
+		p := open(t, by(m, processpool.Config{Workers: 1, Worker: worker.Config{Command: []string{"/proc/self/exe", "a", "b"}}}))
 		got, err := executor.Apply(ctx, p, look, "args")
 		require.NoError(t, err)
 		require.Equal(t, "3 /proc/self/exe", got)
@@ -184,7 +193,7 @@ func TestCommand(t *testing.T) {
 		"stderr goes home": {worker.Config{Command: []string{"sh", "-c", "echo woe >&2; exit 7"}, Output: hushed.Output}, "woe"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := open(t, processpool.Config{Workers: 2, Worker: tt.cfg})
+			p := open(t, by(m, processpool.Config{Workers: 2, Worker: tt.cfg}))
 			fs := executor.SubmitAll(ctx, p, double, []int{1, 2, 3})
 			errs := map[*executor.BrokenError]bool{}
 			for _, f := range fs {
@@ -229,9 +238,11 @@ func TestMissingTask(t *testing.T) {
 
 // An initializer runs once in each worker, and what it sets is there and not here.
 // // INI-01, INI-05, INI-07
-func TestInitializer(t *testing.T) {
+func TestInitializer(t *testing.T) { byEach(t, testInitializer) }
+
+func testInitializer(t *testing.T, m worker.StartMethod) {
 	ctx := within(t)
-	p := open(t, processpool.Config{Workers: 2, Initializer: executor.Bind(prepare, none)})
+	p := open(t, by(m, processpool.Config{Workers: 2, Initializer: executor.Bind(prepare, none)}))
 	for _, f := range executor.SubmitAll(ctx, p, isPrepared, make([]struct{}, 20)) {
 		n, err := f.Result(ctx)
 		require.NoError(t, err)
@@ -242,13 +253,15 @@ func TestInitializer(t *testing.T) {
 
 // An initializer that fails breaks the pool, at once; a worker that dies in it is tried
 // again a few times. The cause is in the error. // INI-02, INI-03, INI-06
-func TestInitializerFails(t *testing.T) {
+func TestInitializerFails(t *testing.T) { byEach(t, testInitializerFails) }
+
+func testInitializerFails(t *testing.T, m worker.StartMethod) {
 	ctx := within(t)
 	for f, want := range map[fate]string{
 		anError: errFate.Error(), aPanic: errFate.Error(), goexit: "Goexit", exit3: "exit status 3", sigkill: "killed",
 	} {
 		t.Run(string(f), func(t *testing.T) {
-			p := open(t, processpool.Config{Workers: 1, Worker: hushed, Initializer: executor.Bind(prepare, f)})
+			p := open(t, by(m, processpool.Config{Workers: 1, Worker: hushed, Initializer: executor.Bind(prepare, f)}))
 			err := executor.Submit(ctx, p, double, 1).Exception(ctx)
 			require.ErrorAs(t, err, new(*executor.BrokenError))
 			require.ErrorContains(t, err, want)

@@ -13,11 +13,14 @@ import (
 
 	"example.com/futures/executor"
 	"example.com/futures/processpool"
+	"example.com/futures/worker"
 )
 
 // The crash table: each step of a call with each fate costs that call alone, and says
 // what has happened. // DEA-01 … DEA-14, PRO-03, PRO-04, PRO-05, ISO-04, POL-07, POL-32
-func TestCrashTable(t *testing.T) {
+func TestCrashTable(t *testing.T) { byEach(t, testCrashTable) }
+
+func testCrashTable(t *testing.T, m worker.StartMethod) {
 	type check func(t *testing.T, err error)
 	isError := func(t *testing.T, err error) { require.ErrorIs(t, err, errFate) }
 	isPanic := func(t *testing.T, err error) {
@@ -62,7 +65,7 @@ func TestCrashTable(t *testing.T) {
 	for _, s := range steps {
 		t.Run(s.name, func(t *testing.T) {
 			ctx := within(t)
-			p := open(t, processpool.Config{Workers: 2, Worker: hushed})
+			p := open(t, by(m, processpool.Config{Workers: 2, Worker: hushed}))
 			try := func(f fate, c check) {
 				t.Run(string(f), func(t *testing.T) {
 					before := p.Stats()
@@ -98,9 +101,11 @@ func TestCrashTable(t *testing.T) {
 
 // A crash inside a chunk costs its own item; those before it keep their results and
 // those behind it run elsewhere.
-func TestCrashInChunk(t *testing.T) {
+func TestCrashInChunk(t *testing.T) { byEach(t, testCrashInChunk) }
+
+func testCrashInChunk(t *testing.T, m worker.StartMethod) {
 	ctx := within(t)
-	p := open(t, processpool.Config{Workers: 1})
+	p := open(t, by(m, processpool.Config{Workers: 1}))
 	for _, at := range []int{0, 4, 9} {
 		var args []crash
 		for i := range 10 {
@@ -124,9 +129,11 @@ func TestCrashInChunk(t *testing.T) {
 }
 
 // With retries the crashed item of a chunk runs again, and only that.
-func TestRetryInChunk(t *testing.T) {
+func TestRetryInChunk(t *testing.T) { byEach(t, testRetryInChunk) }
+
+func testRetryInChunk(t *testing.T, m worker.StartMethod) {
 	ctx := within(t)
-	p := open(t, processpool.Config{Workers: 2})
+	p := open(t, by(m, processpool.Config{Workers: 2}))
 	var args []crash
 	for i := range 10 {
 		args = append(args, crash{N: i, At: 4, Once: t.TempDir() + "/crashed"})
@@ -167,9 +174,11 @@ func counts(p *processpool.Pool) executor.Stats {
 }
 
 // A worker that is killed from outside while it idles is replaced when it is needed.
-func TestIdleWorkerKilled(t *testing.T) {
+func TestIdleWorkerKilled(t *testing.T) { byEach(t, testIdleWorkerKilled) }
+
+func testIdleWorkerKilled(t *testing.T, m worker.StartMethod) {
 	ctx := within(t)
-	p := open(t, processpool.Config{Workers: 1})
+	p := open(t, by(m, processpool.Config{Workers: 1}))
 	seen := map[int]bool{}
 	for range 5 {
 		n, err := executor.Apply(ctx, p, pid, struct{}{})

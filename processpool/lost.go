@@ -3,11 +3,11 @@ package processpool
 import (
 	"errors"
 	"fmt"
-	"syscall"
 	"time"
 
 	"example.com/futures/executor"
 	"example.com/futures/internal/proc"
+	"example.com/futures/internal/remote"
 )
 
 // judge decides what becomes of the call that the process had when it ended. All that
@@ -60,19 +60,10 @@ func (w *process) judge(j *job) {
 
 // lostError says how the process ended. reason is why it was killed, if it was.
 func (w *process) lostError(task string, reason error) *executor.WorkerLostError {
-	p := w.proc
-	exit := p.Exit()
-	cause := errors.New(exit.String())
 	w.mu.Lock()
 	wrong := w.wrong
 	w.mu.Unlock()
-	switch {
-	case wrong != nil && exit.Signal == syscall.SIGKILL:
-		cause = fmt.Errorf("%w: %w", cause, wrong)
-	case reason != nil && exit.Signal == syscall.SIGKILL:
-		cause = fmt.Errorf("killed, since the call went on after it was to end")
-	}
-	return &executor.WorkerLostError{PID: p.PID, Task: task, ExitCode: exit.Code, Signal: exit.Signal, Stderr: p.Stderr(), Cause: cause}
+	return remote.Lost(w.proc, task, wrong, reason)
 }
 
 // mayRetry reports whether calls whose worker was lost run again.
@@ -93,9 +84,13 @@ func (p *Pool) retry(c executor.Call, lost error) {
 // started counts w as ready.
 func (p *Pool) started(w *process) {
 	p.mu.Lock()
-	p.starting--
 	p.ready++
-	p.expect(w)
+	w.up, w.upAt = true, time.Now()
+	w.startup = w.upAt.Sub(w.began)
+	if w.elder == nil {
+		p.starting--
+		p.expect(w)
+	}
 	p.mu.Unlock()
 	p.observe(executor.Event{Kind: executor.EventWorkerStart, Worker: w.pid()}, nil)
 }
@@ -150,12 +145,20 @@ func (p *Pool) forget() {
 // remove takes w from the pool's workers: another may start. mu is held.
 func (p *Pool) remove(w *process) {
 	p.arrived(w)
-	if w.leaving {
-		w.leaving = false
-		p.leaving--
+	switch {
+	case p.workers[w.index] != w:
+		delete(p.others, w)
+		if w.elder != nil {
+			w.elder.heir = nil
+		}
+	case w.heir != nil:
+		p.succeed(w)
+	default:
+		delete(p.workers, w.index)
+		if w.leaving {
+			p.leaving--
+		}
 	}
-	p.workers[w.index] = nil
-	delete(p.workers, w.index)
 	p.dispatch()
 }
 
@@ -175,7 +178,9 @@ func (p *Pool) startFailed(w *process, err error) {
 	var init *initError
 	final := errors.As(err, &mismatch) || errors.As(err, &init)
 	p.mu.Lock()
-	p.starting--
+	if w.elder == nil {
+		p.starting--
+	}
 	unwanted := errors.Is(err, errStopped) || p.state >= closing
 	give := !unwanted && (p.fails() || final)
 	p.remove(w)

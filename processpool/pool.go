@@ -2,7 +2,6 @@ package processpool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -10,6 +9,7 @@ import (
 
 	"example.com/futures/executor"
 	"example.com/futures/internal/proc"
+	"example.com/futures/internal/remote"
 )
 
 // A Pool runs calls in worker processes. It is an [executor.Executor]: programs use
@@ -19,7 +19,8 @@ import (
 // Terminate, Kill or several of them. One that is dropped instead keeps its idle
 // workers until the program ends.
 type Pool struct {
-	cfg     Config // fixed by New, but for Workers, which is max
+	cfg     Config    // fixed by New, but for Workers, which is max
+	spec    proc.Spec // how a worker is started; fixed by New
 	log     *slog.Logger
 	done    chan struct{} // closed when the pool refuses calls, all have ended, and no worker is left
 	refuses chan struct{} // closed when the pool begins to refuse calls
@@ -29,18 +30,25 @@ type Pool struct {
 	// Accept, IsDone and what only tells. Lock order: Pool.mu, then worker.mu.
 	mu       sync.Mutex
 	state    state
-	broken   error            // why the pool cannot work, once it cannot
-	max      int              // workers
-	workers  map[int]*process // by index
-	idle     []*process       // that wait for a call; the last one has waited least
-	ready    int              // workers that have served, or can
-	starting int              // workers that are not ready
-	coming   int              // workers that will ask for a call very soon
-	leaving  int              // workers that will not ask again
-	owners   int              // goroutines of workers, which outlive their place in workers
+	broken   error             // why the pool cannot work, once it cannot
+	max      int               // workers
+	workers  map[int]*process  // by index: those that have a place
+	others   map[*process]bool // those that have none yet, or none any more
+	idle     []*process        // that wait for a call; the last one has waited least
+	ready    int               // workers that have served, or can
+	starting int               // workers that are not ready
+	coming   int               // workers that will ask for a call very soon
+	leaving  int               // workers that will not ask again
+	owners   int               // goroutines of workers, which outlive their place in workers
 	queue    queue
 	rooms    []*room                // who waits for room, in the order in which they get it
 	running  map[executor.Call]*job // by a worker, or about to be
+
+	server    *proc.Server // nil unless they are started by one; fixed until nothing else is left
+	releasing bool         // and that is being given up
+
+	watching bool          // a goroutine looks at the workers' memory
+	unwatch  chan struct{} // one token, for when it has no more to do
 
 	failures int  // starts in a row that failed
 	resting  bool // between two starts
@@ -68,7 +76,8 @@ const (
 var _ executor.Executor = (*Pool)(nil)
 
 // New returns a pool with the given settings. It starts no worker: each is started
-// when a call comes and all others are busy.
+// when a call comes and all others are busy. A fork server, where it is to be used, is
+// started at once, and makes a few workers ready.
 //
 // Errors: a field of cfg that makes no sense or is not supported, by name; one that
 // matches errors.ErrUnsupported on systems other than Linux; one that says what to do
@@ -80,17 +89,22 @@ func New(cfg Config) (*Pool, error) {
 	if err := proc.CheckSystem(); err != nil {
 		return nil, fmt.Errorf("processpool: %w", err)
 	}
-	if err := cfg.validate(); err != nil {
+	spec, err := cfg.validate()
+	if err != nil {
 		return nil, err
 	}
 	if err := proc.MayStart(len(cfg.Worker.Command) == 0); err != nil {
 		return nil, fmt.Errorf("processpool: %w", err)
 	}
-	return &Pool{
-		cfg: cfg, log: cfg.Worker.Logger, max: cfg.Workers,
-		done: make(chan struct{}), refuses: make(chan struct{}),
-		workers: map[int]*process{}, running: map[executor.Call]*job{}, began: map[executor.Call]time.Time{},
-	}, nil
+	p := &Pool{
+		cfg: cfg, spec: spec, log: cfg.Worker.Logger, max: cfg.Workers,
+		done: make(chan struct{}), refuses: make(chan struct{}), unwatch: make(chan struct{}, 1),
+		workers: map[int]*process{}, others: map[*process]bool{}, running: map[executor.Call]*job{}, began: map[executor.Call]time.Time{},
+	}
+	if spec.ForkServer {
+		p.server = proc.OpenServer(spec)
+	}
+	return p, nil
 }
 
 // Execute takes a call; see [executor.Executor]. It waits only for room in a bounded
@@ -200,8 +214,28 @@ func (p *Pool) spawn() {
 	w := newProcess(p, index)
 	p.workers[index] = w
 	p.starting++
+	p.own(w)
+}
+
+// own has w live its life. mu is held.
+func (p *Pool) own(w *process) {
 	p.owners++
+	p.needsWatch()
 	go w.run() // ends with the process; the pool's done waits for it
+}
+
+// all yields the workers that there are. mu is held.
+func (p *Pool) all(yield func(*process) bool) {
+	for _, w := range p.workers {
+		if !yield(w) {
+			return
+		}
+	}
+	for w := range p.others {
+		if !yield(w) {
+			return
+		}
+	}
 }
 
 // over reports whether workers have no more to do. mu is held.
@@ -218,10 +252,11 @@ func (p *Pool) settle() {
 		w.wake <- struct{}{}
 	}
 	p.idle = nil
-	for _, w := range p.workers {
+	for w := range p.all {
+		p.unpark(w)
 		w.stop()
 	}
-	if p.state >= draining && p.live == 0 && p.owners == 0 {
+	if p.state >= draining && p.live == 0 && p.owners == 0 && p.alone() {
 		select {
 		case <-p.done:
 		default:
@@ -266,16 +301,8 @@ func (p *Pool) Shutdown(ctx context.Context, opts ...executor.ShutdownOption) er
 	case <-p.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("processpool: Shutdown: calls are still running: %w", ended(ctx))
+		return fmt.Errorf("processpool: Shutdown: calls are still running: %w", remote.Ended(ctx))
 	}
-}
-
-// ended returns an error that matches what a ctx that has ended says, and its cause.
-func ended(ctx context.Context) error {
-	if cause := context.Cause(ctx); !errors.Is(cause, ctx.Err()) {
-		return fmt.Errorf("%w: %w", ctx.Err(), cause)
-	}
-	return context.Cause(ctx)
 }
 
 // Close refuses new calls, cancels what is queued, interrupts what runs and waits
@@ -290,7 +317,7 @@ func (p *Pool) Close() error {
 	for c := range p.running {
 		running = append(running, c)
 	}
-	for _, w := range p.workers {
+	for w := range p.all {
 		w.stop()
 	}
 	p.mu.Unlock()
@@ -351,10 +378,19 @@ func (p *Pool) Resize(workers int) error {
 	return nil
 }
 
-// leave notes that w will not ask for a call again. mu is held.
+// leave notes that w will not ask for a call again. Its heir, if it has one, takes its
+// place. mu is held.
 func (p *Pool) leave(w *process) {
-	if !w.leaving {
-		w.leaving = true
+	if w.leaving {
+		return
+	}
+	w.leaving = true
+	switch {
+	case p.workers[w.index] != w:
+	case w.heir != nil:
+		p.others[w] = true
+		p.succeed(w)
+	default:
 		p.leaving++
 	}
 }

@@ -1,7 +1,6 @@
 package processpool
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -9,6 +8,7 @@ import (
 
 	"example.com/futures/executor"
 	"example.com/futures/internal/proc"
+	"example.com/futures/internal/remote"
 	"example.com/futures/internal/wire"
 )
 
@@ -42,6 +42,7 @@ type process struct {
 	seq    uint64
 	served int  // items
 	useful bool // it has taken up a call
+	full   bool // of memory
 	judged bool // it died with a call
 	began  time.Time
 
@@ -54,6 +55,12 @@ type process struct {
 	expected bool // counted in Pool.coming
 	leaving  bool // counted in Pool.leaving
 	last     bool // the item being completed is its call's last
+	up       bool // it has started, and its initializer has run
+	upAt     time.Time
+	startup  time.Duration // how long that took
+	elder    *process      // whose place it is to have; nil: it has one, or had
+	heir     *process      // who is to have its place; nil: nobody
+	parked   bool          // it waits for that
 
 	// mu guards the fields below. It is not held while anything waits.
 	mu      sync.Mutex
@@ -92,7 +99,7 @@ func (w *process) run() {
 
 // start starts the process and makes it ready.
 func (w *process) start() error {
-	p, err := proc.Start(w.pool.cfg.spec())
+	p, err := proc.Start(w.pool.spec)
 	if err != nil {
 		return err
 	}
@@ -120,31 +127,18 @@ func (w *process) start() error {
 	if stopped {
 		err = errStopped
 	} else {
-		err = w.startError(p, err)
+		err = remote.NotReady(p, err)
 	}
 	p.Release()
 	return err
 }
 
-// startError adds to err what is known of how the process ended, where it ended by
-// itself.
-func (w *process) startError(p *proc.Process, err error) error {
-	exit := p.Exit()
-	lost := &executor.WorkerLostError{PID: p.PID, ExitCode: exit.Code, Signal: exit.Signal, Stderr: p.Stderr(), Cause: errors.New(exit.String())}
-	return fmt.Errorf("a worker process did not get ready: %w (%w)", err, lost)
-}
-
 // greet introduces the two sides and runs the initializer.
 func (w *process) greet(p *proc.Process) error {
 	cfg := &w.pool.cfg
-	setup := wire.Setup{Index: w.index, GOMAXPROCS: cfg.Worker.GOMAXPROCS, MaxMessage: cfg.Worker.MaxMessage}
-	fns := executor.Functions()
-	ours := make([]wire.TaskInfo, len(fns))
-	for i, fn := range fns {
-		ours[i] = wire.TaskInfo{Name: fn.Name(), Signature: fn.Signature()}
-	}
+	setup := wire.Setup{Index: w.index, GOMAXPROCS: cfg.Worker.GOMAXPROCS, MaxMessage: cfg.Worker.MaxMessage, MemoryLimit: cfg.Worker.MemoryLimit}
 	var err error
-	if w.theirs, err = p.Greet(setup, cfg.Worker.StartTimeout, ours); err != nil {
+	if w.theirs, err = p.Greet(setup, cfg.Worker.StartTimeout, remote.Tasks()); err != nil {
 		return err
 	}
 	if cfg.Initializer.IsZero() {
@@ -220,11 +214,7 @@ func (w *process) stop() {
 
 // tell sends an interrupt without waiting for the socket. mu is held.
 func (w *process) tell(p *proc.Process, seq uint64, deadline bool, cause error) {
-	w.side.Go(func() { // ends when the frame is written, or the process has ended
-		i := wire.Interruption{Deadline: deadline, Cause: executor.EncodeError(cause)}
-		_ = p.Add(wire.Header{Kind: wire.KindInterrupt, Seq: seq}, i.Append(nil))
-		_ = p.Flush() // if it fails, the process has ended
-	})
+	w.side.Go(func() { remote.Interrupt(p, seq, deadline, cause) }) // ends when the frame is written, or the process has ended
 }
 
 // pid returns the process ID, 0 before there is one.
@@ -280,6 +270,7 @@ func (w *process) step() bool {
 		return false
 	}
 	w.served += j.end - j.from
+	w.full = w.swollen()
 	w.useful = true
 	w.pool.left(j, j.rest())
 	return true
@@ -295,7 +286,7 @@ func (w *process) end() {
 		died = false
 		_ = p.Add(wire.Header{Kind: wire.KindBye}, nil)
 		_ = p.Flush() // if it fails, the process has ended
-		patience := time.AfterFunc(byeTime, p.Kill)
+		patience := time.AfterFunc(remote.ByeTime, p.Kill)
 		<-w.gone
 		patience.Stop()
 	}
@@ -306,17 +297,4 @@ func (w *process) end() {
 	w.pool.ended(w, p, died)
 	p.Release()
 	w.pool.forget()
-}
-
-// byeTime is how long an idle worker may take to end when it is asked to. It runs the
-// hooks of its exit, but no call.
-const byeTime = 5 * time.Second
-
-// deadlineOf returns the deadline of a call's context as the worker is told it.
-func deadlineOf(ctx context.Context) int64 {
-	d, ok := ctx.Deadline()
-	if !ok {
-		return 0
-	}
-	return proc.Monotonic() + int64(time.Until(d))
 }

@@ -1,17 +1,12 @@
 package processpool
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
 
 	"example.com/futures/executor"
+	"example.com/futures/internal/remote"
 	"example.com/futures/internal/wire"
 )
-
-// isDeadline reports whether ctx has ended by its deadline.
-func isDeadline(ctx context.Context) bool { return errors.Is(ctx.Err(), context.DeadlineExceeded) }
 
 // read is the reader: it completes calls with what comes back, until the process has
 // ended. A decoder that ends its goroutine ends this one: another goes on.
@@ -23,7 +18,7 @@ func (w *process) read() {
 		}
 	}()
 	if j := w.reading; j != nil {
-		j.call.Fail(w.readingItem, fmt.Errorf("executor: task %q: decoding the result: %w", j.call.Task(), errGoexit))
+		j.call.Fail(w.readingItem, remote.DecodeError(j.call, remote.ErrGoexit))
 		w.ended(j)
 	}
 	for {
@@ -41,16 +36,8 @@ func (w *process) read() {
 
 // hangUp ends a process that has ended, or that is not to be listened to any more.
 func (w *process) hangUp(err error) {
-	switch {
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		err = errors.New("it ended while it wrote an answer")
-	case errors.Is(err, io.EOF):
-		err = nil
-	default:
-		err = fmt.Errorf("it was killed for breaking the protocol: %w", err)
-	}
 	w.mu.Lock()
-	w.wrong = err
+	w.wrong = remote.Wrong(err)
 	w.mu.Unlock()
 	w.proc.Kill() // it may have closed its socket only
 	<-w.proc.Ended()

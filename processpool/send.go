@@ -1,12 +1,11 @@
 package processpool
 
 import (
-	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"example.com/futures/executor"
+	"example.com/futures/internal/remote"
 	"example.com/futures/internal/wire"
 )
 
@@ -35,9 +34,6 @@ func (j *job) rest() part {
 	return part{call: j.call, from: j.end, to: j.to, started: true, absent: j.absent}
 }
 
-// errGoexit is why an argument could not be encoded, or a result not be decoded.
-var errGoexit = errors.New("runtime.Goexit was called")
-
 // send encodes the items of j and sends them. It reports false if nothing was sent
 // that an answer will come to.
 //
@@ -59,11 +55,11 @@ func (w *process) send(j *job) bool {
 		err := w.knows(c)
 		switch {
 		case exited:
-			err, exited = encodeError(c, errGoexit), false
+			err, exited = remote.EncodeError(c, remote.ErrGoexit), false
 		case err == nil:
 			payload, flags, err = w.enc.Message(func(e *wire.Encoder) error { return c.Encode(i, e) })
 			if err != nil {
-				err = encodeError(c, err)
+				err = remote.EncodeError(c, err)
 			}
 		}
 		switch {
@@ -82,10 +78,6 @@ func (w *process) send(j *job) bool {
 		}
 	}
 	return w.sealed(j)
-}
-
-func encodeError(c executor.Call, err error) error {
-	return fmt.Errorf("executor: task %q: encoding the argument: %w", c.Task(), err)
 }
 
 // dead reports whether the process has ended.
@@ -148,12 +140,7 @@ func (w *process) offer(j *job, first int) bool {
 	w.seq++
 	j.seq, j.offered, j.first = w.seq, true, first
 	w.mu.Unlock()
-	head := wire.CallHead{Task: j.call.Task(), Timeout: j.call.Timeout(), Deadline: deadlineOf(j.call.Context())}
-	if _, ok := w.theirs[head.Task]; !ok {
-		if fn, ok := executor.Lookup(head.Task); ok {
-			head.Signature = fn.Signature()
-		}
-	}
+	head := remote.Head(j.call, w.theirs)
 	w.proc.Page.Offer(j.seq)
 	_ = w.proc.Add(wire.Header{Kind: wire.KindCall, Seq: j.seq, Item: uint32(j.end - first)}, head.Append(nil))
 	return true
@@ -240,11 +227,7 @@ func (w *process) watchLimit(j *job) {
 // mu is held.
 func (w *process) armLimit(j *job, next int, since time.Time) {
 	limit := j.call.Timeout()
-	all := limit + w.pool.cfg.Worker.KillGrace
-	if all < limit { // more than a Duration holds
-		all = math.MaxInt64
-	}
-	j.limit = time.AfterFunc(max(all, time.Millisecond), func() { w.overLimit(j, next, since) })
+	j.limit = time.AfterFunc(remote.Patience(limit, w.pool.cfg.Worker.KillGrace), func() { w.overLimit(j, next, since) })
 }
 
 // overLimit kills the process if it still is at item next of j. The time of an item
@@ -288,7 +271,7 @@ func (w *process) interrupt(j *job, cause error) {
 	}
 	grace := w.pool.cfg.Worker.KillGrace
 	if grace > 0 {
-		w.tell(w.proc, j.seq, isDeadline(j.call.Context()), cause)
+		w.tell(w.proc, j.seq, remote.ByDeadline(j.call.Context()), cause)
 	}
 	j.kill = time.AfterFunc(grace, func() { w.killFor(j, -1, cause) })
 }

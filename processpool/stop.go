@@ -39,7 +39,7 @@ func (p *Pool) end(sig syscall.Signal) {
 	p.close(killing)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, w := range p.workers {
+	for w := range p.all {
 		w.signal(sig)
 	}
 }

@@ -18,6 +18,10 @@ func (p *Pool) take(w *process) *job {
 			p.dispatch() // somebody else may be needed for what is queued
 			return nil
 		}
+		if w.elder != nil {
+			p.park(w)
+			continue
+		}
 		if r, ok := p.queue.pop(); ok {
 			return p.give(w, r)
 		}
@@ -38,7 +42,7 @@ func (p *Pool) take(w *process) *job {
 
 // surplus reports whether w has had its fill, or is one too many. mu is held.
 func (p *Pool) surplus(w *process) bool {
-	return p.cfg.MaxTasksPerChild > 0 && w.served >= p.cfg.MaxTasksPerChild || len(p.workers)-p.leaving > p.max
+	return w.full || p.cfg.MaxTasksPerChild > 0 && w.served >= p.cfg.MaxTasksPerChild || len(p.workers)-p.leaving > p.max
 }
 
 // give makes r the job of w. mu is held.
@@ -46,8 +50,12 @@ func (p *Pool) give(w *process, r part) *job {
 	j := &job{part: r, worker: w, end: r.to, next: r.from}
 	if most := p.cfg.MaxTasksPerChild; most > 0 {
 		j.end = min(r.to, r.from+most-w.served)
+		if p.nearlyFull(w, j.end-j.from) {
+			p.replace(w)
+		}
 	}
 	p.running[r.call] = j
+	p.needsWatch()
 	w.last = false
 	w.mu.Lock()
 	w.cur = j

@@ -14,7 +14,6 @@ import (
 	"runtime/debug"
 	"strconv"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -152,6 +151,11 @@ var (
 			return fmt.Sprint(worker.InWorker(), worker.Index(), runtime.GOMAXPROCS(0)), nil
 		case "group":
 			return strconv.FormatBool(syscall.Getpgrp() == os.Getpid()), nil
+		case "session":
+			sid, err := unix.Getsid(0)
+			return strconv.FormatBool(sid == os.Getpid()), err
+		case "parent":
+			return strconv.Itoa(os.Getppid()), nil
 		case "exe":
 			return os.Readlink("/proc/self/exe")
 		}
@@ -187,30 +191,6 @@ var prepared int
 type crash struct {
 	N, At int
 	Once  string
-}
-
-// announce makes a file, by which a test knows that the task runs.
-func announce(path string) {
-	if err := os.WriteFile(path+".new", []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
-		panic(err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		panic(err)
-	}
-}
-
-// await waits for announce and returns the process that called it.
-func await(ctx context.Context, path string) (int, error) {
-	for {
-		if b, err := os.ReadFile(path); err == nil {
-			return strconv.Atoi(string(b))
-		}
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-time.After(time.Millisecond): // between two looks
-		}
-	}
 }
 
 type shape interface{ Area() int }

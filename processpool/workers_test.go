@@ -124,7 +124,9 @@ func TestResize(t *testing.T) {
 
 // Terminate and Kill end what runs as a lost worker, cancel what is queued, refuse what
 // comes, and leave no process. // PRO-18, PRO-19, PRO-22, PRO-23, SHU-21
-func TestForcedStop(t *testing.T) {
+func TestForcedStop(t *testing.T) { byEach(t, testForcedStop) }
+
+func testForcedStop(t *testing.T, m worker.StartMethod) {
 	tests := map[string]struct {
 		stop   func(*processpool.Pool) error
 		signal syscall.Signal
@@ -135,9 +137,9 @@ func TestForcedStop(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			ctx := within(t)
-			require.NoError(t, tt.stop(open(t, processpool.Config{}))) // nothing was started
+			require.NoError(t, tt.stop(open(t, by(m, processpool.Config{})))) // nothing was started
 
-			p := open(t, processpool.Config{Workers: 2})
+			p := open(t, by(m, processpool.Config{Workers: 2}))
 			path := filepath.Join(t.TempDir(), "deaf")
 			running := executor.Submit(ctx, p, deaf, path, executor.WithRetries(5))
 			_, err := await(ctx, path)
@@ -167,10 +169,12 @@ func TestForcedStop(t *testing.T) {
 }
 
 // A worker that is just being started does not escape. // PRO-14
-func TestKillWhileStarting(t *testing.T) {
+func TestKillWhileStarting(t *testing.T) { byEach(t, testKillWhileStarting) }
+
+func testKillWhileStarting(t *testing.T, m worker.StartMethod) {
 	ctx := within(t)
 	for range 20 {
-		p := open(t, processpool.Config{Workers: 4})
+		p := open(t, by(m, processpool.Config{Workers: 4}))
 		fs := executor.SubmitAll(ctx, p, double, make([]int, 8))
 		require.NoError(t, p.Kill())
 		require.Empty(t, p.Workers())
@@ -181,9 +185,11 @@ func TestKillWhileStarting(t *testing.T) {
 }
 
 // A worker that ignores SIGTERM is killed when the grace is over.
-func TestTerminateStubborn(t *testing.T) {
+func TestTerminateStubborn(t *testing.T) { byEach(t, testTerminateStubborn) }
+
+func testTerminateStubborn(t *testing.T, m worker.StartMethod) {
 	ctx := within(t)
-	p := open(t, processpool.Config{Workers: 1, Worker: worker.Config{KillGrace: 20 * time.Millisecond}})
+	p := open(t, by(m, processpool.Config{Workers: 1, Worker: worker.Config{KillGrace: 20 * time.Millisecond}}))
 	path := filepath.Join(t.TempDir(), "stubborn")
 	f := executor.Submit(ctx, p, stubborn, path)
 	_, err := await(ctx, path)
@@ -195,9 +201,11 @@ func TestTerminateStubborn(t *testing.T) {
 }
 
 // A crash while the pool drains loses its own call; the rest is done. // SHU-15
-func TestCrashWhileDraining(t *testing.T) {
+func TestCrashWhileDraining(t *testing.T) { byEach(t, testCrashWhileDraining) }
+
+func testCrashWhileDraining(t *testing.T, m worker.StartMethod) {
 	ctx := within(t)
-	p := open(t, processpool.Config{Workers: 2, Worker: hushed})
+	p := open(t, by(m, processpool.Config{Workers: 2, Worker: hushed}))
 	var fs []*future.Future[int]
 	for i := range 50 {
 		fs = append(fs, executor.Submit(ctx, p, crashAt, crash{N: i, At: i / 10 * 10}))
@@ -232,10 +240,12 @@ func TestShutdownWithoutWaiting(t *testing.T) {
 }
 
 // Pools come and go. // SHU-17
-func TestManyPools(t *testing.T) {
+func TestManyPools(t *testing.T) { byEach(t, testManyPools) }
+
+func testManyPools(t *testing.T, m worker.StartMethod) {
 	ctx := within(t)
 	for i := range 30 {
-		p := open(t, processpool.Config{Workers: 2})
+		p := open(t, by(m, processpool.Config{Workers: 2}))
 		require.NoError(t, executor.Submit(ctx, p, double, i).Exception(ctx))
 		require.Error(t, executor.Submit(ctx, p, explode, bomb{encode: anError}).Exception(ctx))
 		require.NoError(t, p.Close())
@@ -243,10 +253,12 @@ func TestManyPools(t *testing.T) {
 }
 
 // Workers that kill one another lose their own calls and nothing else. // DEA-18
-func TestMutualKill(t *testing.T) {
+func TestMutualKill(t *testing.T) { byEach(t, testMutualKill) }
+
+func testMutualKill(t *testing.T, m worker.StartMethod) {
 	ctx := within(t)
 	for _, n := range []int{1, 2, 5, 13} {
-		p := open(t, processpool.Config{Workers: n})
+		p := open(t, by(m, processpool.Config{Workers: n}))
 		hold(t, p, n)
 		for _, w := range p.Workers() {
 			require.NoError(t, syscall.Kill(w.PID, syscall.SIGKILL))

@@ -10,7 +10,7 @@ import (
 // A Config says how a worker process is started and ended. It is a part of
 // processpool.Config. The zero Config works.
 type Config struct {
-	// Name is what logs call the worker.
+	// Name is what logs call the worker, and what Process.Name answers.
 	Name string
 
 	// StartMethod is how the process is made. Zero is Spawn.
@@ -58,8 +58,8 @@ type Config struct {
 	// serve, its initializer not counted. Zero means 30 s.
 	StartTimeout time.Duration
 
-	// Logger gets what happens to a worker. Nil means slog.Default(), or, in a pool,
-	// the pool's own.
+	// Logger gets what happens to a worker of a pool. Nil means the pool's own. What
+	// happens to a process of Start is said by its future.
 	Logger *slog.Logger
 }
 

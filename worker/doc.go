@@ -15,8 +15,8 @@
 //
 // What comes before Main runs in every worker too: the init of packages, and with
 // it the package variables that tasks live in. What comes behind it runs in the
-// program only. A pool made by a program that never called Main answers with an
-// error and starts nothing.
+// program only. In a program that never called Main, making a pool and [Start] answer
+// with an error and start nothing.
 //
 // # What a worker has
 //
@@ -31,11 +31,24 @@
 //
 // # How it ends
 //
-// A worker ends when its pool does, when a call crashes it, when a call that should
-// end does not and the pool kills it, and at once, with its group, when the program
-// dies, however that happens.
+// A worker ends when its pool does, or its only call, when a call crashes it, when a
+// call that should end does not and is killed for it, and at once, with its group, when
+// the program dies, however that happens.
+//
+// # One call in a process of its own
+//
+// [Start] needs no pool: it starts a process that calls one task, once, and ends. The
+// [Process] tells its number, waits for it, ends it by force and says how it ended, and
+// its future has the result:
+//
+//	p, err := worker.Start(ctx, isPrime, 112272535095293, worker.Config{})
+//	…
+//	prime, err := p.Future().Result(ctx)
+//
+// To run many calls that way costs a start each; package processpool starts its workers
+// once.
 //
 // # Workers of workers
 //
-// A task may make pools of its own. Their workers end with the worker.
+// A task may make pools, and start processes, of its own. They end with the worker.
 package worker

@@ -13,15 +13,16 @@ var index = -1
 // inWorker is set by Main, before the first call runs.
 var inWorker bool
 
-// Main makes a worker process serve calls. It is called first in main, and in
-// TestMain. In a worker process it does not return: the process ends inside. In any
-// other it notes that it was called, so that pools may start workers, and returns at
+// Main makes a worker process serve calls, and a fork server start workers. It is
+// called first in main, and in TestMain. In such a process it does not return: the
+// process ends inside. In any other it notes that it was called, so that pools may start workers, and returns at
 // once.
 //
 // Reference: multiprocessing.freeze_support, and the guard around a Python program's
 // main that its spawned processes need.
 func Main() {
 	proc.SetMainCalled()
+	proc.ServeForks()
 	socket, page, ok := proc.Inherited()
 	if !ok {
 		return
@@ -37,6 +38,6 @@ func Main() {
 func InWorker() bool { return inWorker }
 
 // Index returns the place of this worker in its pool: 0 up to the number of workers
-// less one. A worker that takes the place of a lost one has its index. It is -1
-// outside of a worker.
+// less one. A worker that takes the place of another has its index, and may be starting
+// while that one still runs its last call. It is -1 outside of a worker.
 func Index() int { return index }

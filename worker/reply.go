@@ -10,18 +10,9 @@ import (
 
 	"example.com/futures/executor"
 	"example.com/futures/internal/proc"
+	"example.com/futures/internal/remote"
 	"example.com/futures/internal/wire"
 )
-
-// tasks returns what the other side is told of this program's tasks.
-func tasks() []wire.TaskInfo {
-	fns := executor.Functions()
-	infos := make([]wire.TaskInfo, len(fns))
-	for i, fn := range fns {
-		infos[i] = wire.TaskInfo{Name: fn.Name(), Signature: fn.Signature()}
-	}
-	return infos
-}
 
 // wallDeadline returns the deadline of the caller's context on this process's clock.
 func (j *job) wallDeadline() time.Time {
@@ -64,18 +55,29 @@ func abnormal(task string, v any) error {
 	if v != nil {
 		return fmt.Errorf("executor: task %q: encoding the result: %w", task, &executor.PanicError{Value: v, Stack: debug.Stack()})
 	}
-	return fmt.Errorf("executor: task %q: encoding the result: %w", task, errGoexit)
+	return fmt.Errorf("executor: task %q: encoding the result: %w", task, remote.ErrGoexit)
 }
-
-var errGoexit = errors.New("runtime.Goexit was called")
 
 // fail answers an item with an error.
 func (s *server) fail(arg wire.Frame, err error) {
+	if s.once {
+		s.code = 1
+		complain(s.job.head.Task, err)
+	}
 	b := executor.EncodeError(err)
 	if int64(len(b)) > s.limit+wire.ErrorAllowance {
 		b = executor.EncodeError(fmt.Errorf("worker: the call failed with an error of type %T that is too large to travel: %d bytes", err, len(b)))
 	}
 	s.answer(wire.Header{Kind: wire.KindError, Seq: arg.Seq, Item: arg.Item}, b)
+}
+
+// complain writes the error of a process's only call to its standard error, as a
+// program does that ends with an error.
+func complain(task string, err error) {
+	fmt.Fprintf(os.Stderr, "worker: task %q: %v\n", task, err)
+	if p, ok := errors.AsType[*executor.PanicError](err); ok {
+		_, _ = os.Stderr.Write(p.Stack) // who closed it does not want it
+	}
 }
 
 // answer writes a frame. A parent that does not read any more is dead.

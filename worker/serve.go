@@ -11,6 +11,7 @@ import (
 
 	"example.com/futures/executor"
 	"example.com/futures/internal/proc"
+	"example.com/futures/internal/remote"
 	"example.com/futures/internal/wire"
 )
 
@@ -21,6 +22,7 @@ type server struct {
 	page  *proc.Page
 	in    *wire.Reader
 	limit int64 // of one encoded value
+	once  bool  // the first call is the last one, too
 
 	// The runner's own: it decodes, runs and encodes.
 	dec  *wire.Decoder
@@ -29,6 +31,7 @@ type server struct {
 	job  *job // being run
 	at   int  // the next of its items
 	owes bool // the item before that has begun, and has no answer
+	code int  // with which the process ends, if it serves once
 
 	mu   sync.Mutex // guards the fields below; nothing is called under it
 	more sync.Cond
@@ -63,7 +66,7 @@ func serve(socket *os.File, page *proc.Page) error {
 
 // greet introduces this process and becomes what the parent says.
 func (s *server) greet() error {
-	hello, err := wire.Marshal(wire.Hello{Tasks: tasks()})
+	hello, err := wire.Marshal(wire.Hello{Tasks: remote.Tasks()})
 	if err != nil {
 		return err
 	}
@@ -87,8 +90,11 @@ func (s *server) greet() error {
 	if setup.GOMAXPROCS > 0 {
 		runtime.GOMAXPROCS(setup.GOMAXPROCS)
 	}
+	proc.Settle()
+	limitMemory(setup.MemoryLimit)
 	index = setup.Index
 	s.limit = setup.MaxMessage
+	s.once = setup.Once
 	s.in.SetLimit(setup.MaxMessage + wire.ErrorAllowance)
 	s.enc = wire.NewEncoder(setup.MaxMessage)
 	return nil
@@ -220,7 +226,7 @@ func (j *job) enter(c *callContext) bool {
 func (s *server) run() {
 	defer func() { go s.run() }()
 	if s.owes { // the error's own method ended the goroutine
-		s.fail(s.job.args[s.at-1], fmt.Errorf("executor: task %q: encoding the error: %w", s.job.head.Task, errGoexit))
+		s.fail(s.job.args[s.at-1], fmt.Errorf("executor: task %q: encoding the error: %w", s.job.head.Task, remote.ErrGoexit))
 	}
 	for {
 		if s.job == nil {
@@ -236,6 +242,9 @@ func (s *server) run() {
 				s.item(s.job, arg)
 			}
 		}
+		if s.once {
+			os.Exit(s.code)
+		}
 		s.job = nil
 		s.finish()
 	}
@@ -249,6 +258,7 @@ func (s *server) item(j *job, arg wire.Frame) {
 	ctx := newCallContext(j.wallDeadline())
 	if !j.enter(ctx) {
 		s.dec.Skip(arg)
+		s.code = 1
 		s.answer(wire.Header{Kind: wire.KindSkipped, Seq: arg.Seq, Item: arg.Item}, nil)
 		return
 	}

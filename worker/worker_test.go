@@ -8,15 +8,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"example.com/futures/worker"
 )
 
 // key is of a value in a context.
 type key struct{}
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errReason = errors.New("the reason")
 

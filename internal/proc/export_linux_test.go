@@ -1,5 +1,7 @@
 package proc
 
+import "os"
+
 // NewPage makes a page that is not shared, and returns what takes it away.
 func NewPage() (*Page, func(), error) {
 	p, f, err := newPage()
@@ -18,3 +20,33 @@ func Excerpt(parts ...string) string {
 	}
 	return e.text()
 }
+
+// A Control is one end of the conversation with a fork server.
+type Control struct{ c *control }
+
+// ControlPair returns both ends, each of which expects the other in process peer.
+func ControlPair(peer int) (a, b Control, err error) {
+	f, g, err := controlPair()
+	return Control{&control{f: f, peer: peer}}, Control{&control{f: g, peer: peer}}, err
+}
+
+// File returns the socket.
+func (c Control) File() *os.File { return c.c.f }
+
+// Send sends a string and files.
+func (c Control) Send(v string, files ...*os.File) error { return c.c.send(v, files...) }
+
+// Receive receives a string and descriptors.
+func (c Control) Receive() (v string, fds []int, err error) {
+	fds, err = c.c.receive(&v)
+	return v, fds, err
+}
+
+// What finds out about the out-of-memory killer.
+var (
+	CgroupDir = cgroupDir
+	Counter   = counter
+	KilledFor = killedFor
+	OOM       = oom
+	OOMKills  = func() (int64, bool) { return oomKills()() }
+)

@@ -57,6 +57,7 @@ func (p *Process) Greet(setup wire.Setup, timeout time.Duration, ours []wire.Tas
 		return nil, p.greetError(err, timeout)
 	}
 	p.In.SetLimit(setup.MaxMessage + wire.ErrorAllowance)
+	p.look()
 	return theirs, p.socket.SetDeadline(time.Time{})
 }
 

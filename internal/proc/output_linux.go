@@ -26,12 +26,14 @@ const (
 type relay struct {
 	r      *os.File
 	stream string
-	output func(pid int, stream string, line []byte) // nil: to standard error
-	kept   *excerpt                                  // nil: nothing is kept
+	kept   *excerpt // nil: nothing is kept
 	pid    int
+	wrote  func()
 
 	mu      sync.Mutex // guards the fields below
 	change  sync.Cond
+	output  func(pid int, stream string, line []byte) // nil: to standard error
+	held    bool                                      // until release
 	buf     []byte
 	closed  bool // nothing more will come
 	ended   bool // the process has ended: read on, however much there is
@@ -55,10 +57,19 @@ func newRelay(stream string, kept *excerpt, output func(int, string, []byte)) (*
 // abandon is for a relay whose process never was.
 func (l *relay) abandon() { l.r.Close() }
 
-func (l *relay) start(pid int) {
-	l.pid = pid
+// start begins. wrote is called after something was read, and may be nil.
+func (l *relay) start(pid int, wrote func()) {
+	l.pid, l.wrote = pid, wrote
 	go l.read() // ends with the pipe, or after finish
 	go l.pass() // ends when all that was read has been passed on
+}
+
+// release lets what was held back go, to output.
+func (l *relay) release(output func(int, string, []byte)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.output, l.held = output, false
+	l.change.Broadcast()
 }
 
 func (l *relay) read() {
@@ -67,6 +78,9 @@ func (l *relay) read() {
 	buf := make([]byte, 4<<10)
 	for {
 		n, err := l.r.Read(buf)
+		if n > 0 && l.wrote != nil {
+			l.wrote()
+		}
 		l.add(buf[:n])
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			l.rest(buf)
@@ -148,19 +162,19 @@ func (l *relay) pass() {
 	var line []byte
 	for {
 		l.mu.Lock()
-		for len(l.buf) == 0 && !l.closed {
+		for l.held || len(l.buf) == 0 && !l.closed {
 			l.change.Wait()
 		}
-		b, dropped, closed := l.buf, l.dropped, l.closed
+		b, dropped, closed, output := l.buf, l.dropped, l.closed, l.output
 		l.buf, l.dropped = nil, 0
 		l.change.Broadcast()
 		l.mu.Unlock()
-		if l.output == nil {
-			_, _ = os.Stderr.Write(b) // who closed it does not want it
+		if output == nil {
+			_ = writeStderr(b) // who closed it does not want it
 		} else {
-			line = l.lines(append(line, b...), closed)
+			line = l.lines(output, append(line, b...), closed)
 			if dropped > 0 {
-				l.output(l.pid, l.stream, fmt.Appendf(nil, "[%d bytes of output dropped: Output is too slow]", dropped))
+				output(l.pid, l.stream, fmt.Appendf(nil, "[%d bytes of output dropped: Output is too slow]", dropped))
 			}
 		}
 		if closed {
@@ -169,19 +183,40 @@ func (l *relay) pass() {
 	}
 }
 
+// writeStderr writes to this program's standard error. os.Stderr.Write would end the
+// program where nobody reads that any more: right for what a program writes itself, but
+// not for what a worker wrote.
+func writeStderr(b []byte) error {
+	conn, err := os.Stderr.SyscallConn()
+	for err == nil && len(b) > 0 {
+		var failed error
+		err = conn.Write(func(fd uintptr) bool {
+			var n int
+			if n, failed = unix.Write(int(fd), b); n > 0 {
+				b = b[n:]
+			}
+			return !errors.Is(failed, unix.EAGAIN)
+		})
+		if err == nil && !errors.Is(failed, unix.EINTR) {
+			err = failed
+		}
+	}
+	return err
+}
+
 // lines passes on the lines of b, without their ends, and returns the beginning of
 // one that is not complete. The last one of all may lack its end.
-func (l *relay) lines(b []byte, last bool) []byte {
+func (l *relay) lines(output func(int, string, []byte), b []byte, last bool) []byte {
 	for {
 		line, rest, found := bytes.Cut(b, []byte{'\n'})
 		if !found {
 			break
 		}
-		l.output(l.pid, l.stream, bytes.Clone(bytes.TrimSuffix(line, []byte{'\r'})))
+		output(l.pid, l.stream, bytes.Clone(bytes.TrimSuffix(line, []byte{'\r'})))
 		b = rest
 	}
 	if len(b) > 0 && (last || len(b) >= lineLen) {
-		l.output(l.pid, l.stream, bytes.Clone(b))
+		output(l.pid, l.stream, bytes.Clone(b))
 		b = nil
 	}
 	return b

@@ -33,6 +33,7 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // maxDepth is how deep workers may have workers of their own. Far above what makes
@@ -42,6 +43,9 @@ const maxDepth = 16
 // ErrNoMain reports a program that could start itself again and again.
 var ErrNoMain = errors.New("this program never called worker.Main, so its workers would run the program instead of serving it: " +
 	"call worker.Main() first in func main, and in TestMain of a test")
+
+// ErrQuit reports a process that was not wanted any more before it had started.
+var ErrQuit = errors.New("the process is not wanted any more")
 
 // mainCalled is set by worker.Main.
 var mainCalled atomic.Bool
@@ -68,17 +72,24 @@ type Spec struct {
 	Dir         string
 	SysProcAttr *syscall.SysProcAttr
 	Output      func(pid int, stream string, line []byte) // nil: this program's own outputs
+	ForkServer  bool                                      // by the fork server of Command; else by this program
+	Patience    time.Duration                             // with a fork server: for that to introduce itself
+	Quit        <-chan struct{}                           // with a fork server: closed when the process is not wanted any more; nil: never
 }
 
 // An Exit says how a process ended.
 type Exit struct {
 	Code   int       // -1 if a signal ended it
 	Signal os.Signal // nil unless a signal ended it
+	Reason string    // who sent SIGKILL and why, in words; "": not known
 }
 
 // String returns it in words.
 func (e Exit) String() string {
-	if e.Signal != nil {
+	switch {
+	case e.Reason != "":
+		return e.Reason
+	case e.Signal != nil:
 		return "killed by signal: " + e.Signal.String()
 	}
 	return fmt.Sprintf("exit status %d", e.Code)

@@ -58,6 +58,9 @@ func (p *Process) Ended() <-chan struct{}        { return nil }
 func (p *Process) Exit() Exit                    { return Exit{} }
 func (p *Process) Stderr() string                { return "" }
 func (p *Process) Signal(syscall.Signal) error   { return ErrSystem }
+func (p *Process) Resident() int64               { return 0 }
+func (p *Process) RSS() int64                    { return 0 }
+func (p *Process) KillOver(int64, int64)         {}
 func (p *Process) Kill()                         {}
 func (p *Process) Hangup()                       {}
 func (p *Process) Add(wire.Header, []byte) error { return ErrSystem }
@@ -72,3 +75,18 @@ func Die() { os.Exit(1) }
 
 // Monotonic is not used here.
 func Monotonic() int64 { return 0 }
+
+// A Server cannot be had.
+type Server struct{}
+
+// OpenServer is for Linux.
+func OpenServer(Spec) *Server { return nil }
+
+// Release has nothing to release.
+func (*Server) Release() {}
+
+// ServeForks returns: no process is a fork server.
+func ServeForks() {}
+
+// Settle has nothing to do.
+func Settle() {}

@@ -3,49 +3,93 @@ package proc
 import (
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// marker is the variable that makes a process a worker. Its value is the depth:
-	// 1 for a worker of the program, 2 for a worker of that one's, and so on.
+	// marker is the variable that makes a process a worker. Its value is the depth, 1
+	// for a worker of the program, 2 for a worker of that one's, and so on, and perhaps
+	// one of the words below.
 	marker = "FUTURES_WORKER_DEPTH"
+
+	serverMark  = "server"  // a fork server, for workers of that depth
+	sessionMark = "session" // a worker that is to have a session of its own
 
 	// The descriptors that a worker is born with, beside the standard three.
 	socketFD = 3
 	pageFD   = 4
 )
 
-// depth is how many workers are above this process: 0 in the program itself.
-// inherited says that its descriptors are a worker's.
-var depth, inherited = role()
+// depth is how many workers are above this process: 0 in the program itself and in its
+// fork server.
+var depth int
+
+// What this process is, if it is not a program: a worker, whose descriptors are a
+// worker's and which perhaps wants a session, or a fork server.
+var inherited, wantsSession, isServer = role()
 
 // role finds out what this process is. It runs before main and before the init of
 // packages that import this one, and takes the marker out of the environment, so
 // that what this process starts is not taken for a worker. The marker alone does not
 // make one: it may have reached another process in a copy of the environment.
-func role() (int, bool) {
+func role() (worker, session, server bool) {
 	value, ok := os.LookupEnv(marker)
 	if !ok {
-		return 0, false
+		return
 	}
 	_ = os.Unsetenv(marker) // a name without = or NUL
-	n, err := strconv.Atoi(value)
-	if err != nil || n < 1 || !isSocket(socketFD) || !isPage(pageFD) {
-		return 0, false
+	number, word, _ := strings.Cut(value, " ")
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 || !isSocket(socketFD) {
+		return
 	}
-	closeStrangers()
+	switch {
+	case word == serverMark:
+		depth, server = n-1, true
+		closeStrangers(socketFD)
+	case isPage(pageFD):
+		depth, worker, session = n, true, word == sessionMark
+		closeStrangers(pageFD)
+		unix.CloseOnExec(pageFD)
+	default:
+		return
+	}
 	unix.CloseOnExec(socketFD)
-	unix.CloseOnExec(pageFD)
-	return n, true
+	go watchParent() // ends with the first call of arrived, or the process
+	return
 }
 
-// closeStrangers closes the descriptors that came here by accident: those of the
+// arrived is closed when this process has come to serve, and reads the socket itself.
+var arrived = make(chan struct{})
+
+// watchParent ends this process when its parent dies before it has come to serve: the
+// init functions of a program may take their time, or never return.
+func watchParent() {
+	for fds := []unix.PollFd{{Fd: socketFD, Events: unix.POLLRDHUP}}; ; {
+		_, _ = unix.Poll(fds, 100) // milliseconds: what fails is tried again
+		select {
+		case <-arrived:
+			return
+		default:
+		}
+		if fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP) != 0 {
+			Die()
+		}
+	}
+}
+
+// mark returns the marker for a process that this one starts.
+func mark(word string) string {
+	return marker + "=" + strings.TrimSpace(strconv.Itoa(depth+1)+" "+word)
+}
+
+// closeStrangers closes the descriptors above last that came here by accident: those of the
 // program that are open across exec, since it got them so from whoever started it, or
 // made them so in C. What the runtime has opened by now is close-on-exec; what came
 // through an exec is not.
-func closeStrangers() {
+func closeStrangers(last int) {
 	dir, err := os.Open("/proc/self/fd")
 	if err != nil {
 		return
@@ -57,7 +101,7 @@ func closeStrangers() {
 	}
 	for _, name := range names {
 		fd, err := strconv.Atoi(name)
-		if err != nil || fd <= pageFD {
+		if err != nil || fd <= last {
 			continue
 		}
 		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
@@ -82,6 +126,7 @@ func Inherited() (*os.File, *Page, bool) {
 	if !inherited {
 		return nil, nil, false
 	}
+	close(arrived)
 	page, err := mapPage(pageFD)
 	unix.Close(pageFD)
 	if err != nil {

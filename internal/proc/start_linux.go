@@ -7,8 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -27,7 +25,9 @@ type Process struct {
 
 	socket *os.File
 	stderr *relay
-	stdout *relay // nil: the worker has the parent's own
+	stdout *relay   // nil: the worker has the parent's own
+	own    *os.File // what that was
+	server *Server  // nil: the process was started without one
 	ended  chan struct{}
 	exit   Exit // valid once ended is closed
 
@@ -36,20 +36,68 @@ type Process struct {
 
 	// mu guards the fields below, and so that no signal goes to a process that took
 	// over the number. It is not held while anything waits.
-	mu     sync.Mutex
-	reaped bool
-	os     *os.Process
+	mu      sync.Mutex
+	reaped  bool
+	killed  bool   // by us
+	reason  string // why, where the signal does not tell
+	endedAt time.Time
+	mem     memory
+	ooms    int64 // out-of-memory kills before it was started
+	os      *os.Process
 }
 
 // Start starts a worker. Whoever called it reads In to its end, waits for Ended and
 // calls Release.
 //
-// Errors: what the system said. Nothing is left of what was begun then.
-func Start(s Spec) (_ *Process, err error) {
+// Errors: what the system said, and ErrQuit. Nothing is left of what was begun then.
+func Start(s Spec) (*Process, error) {
+	if s.ForkServer {
+		server := OpenServer(s)
+		p, err := server.start(s)
+		if err != nil {
+			server.Release()
+			return nil, err
+		}
+		p.server = server
+		return p, nil
+	}
 	path, argv, err := s.command()
 	if err != nil {
 		return nil, err
 	}
+	return begin(outputs{piped: s.Output != nil, fn: s.Output}, func(files []*os.File) (born, error) {
+		b := born{pidfd: -1}
+		var err error
+		b.os, err = os.StartProcess(path, argv, &os.ProcAttr{
+			Dir:   s.Dir,
+			Env:   s.environment(),
+			Files: files,
+			Sys:   s.attributes(&b.pidfd),
+		})
+		b.peak = ownPeak()
+		return b, err
+	})
+}
+
+// outputs says what becomes of what a process writes.
+type outputs struct {
+	piped bool // its standard output is a pipe, not the program's own
+	held  bool // it is kept until somebody adopts the process
+	fn    func(pid int, stream string, line []byte)
+}
+
+// A born process has been started by whatever means.
+type born struct {
+	os    *os.Process
+	pidfd int   // -1: none
+	peak  int64 // the resident size, at most, of the process that it was until it executed its program
+
+	reaped func() // to be called when it was; nil: nobody wants to know
+}
+
+// begin prepares what a process has to do with its parent, has launch start it with the
+// descriptors 0 and up, and begins to watch it.
+func begin(o outputs, launch func(files []*os.File) (born, error)) (_ *Process, err error) {
 	var undo cleanup
 	defer func() {
 		if err != nil {
@@ -68,11 +116,15 @@ func Start(s Spec) (_ *Process, err error) {
 	}
 	theirs := os.NewFile(uintptr(fds[1]), "worker's end")
 	defer theirs.Close()
-	if err := unix.SetNonblock(fds[0], true); err != nil { // for the runtime's poller
-		unix.Close(fds[0])
+	ours, err := aboveStandard(fds[0])
+	if err != nil {
 		return nil, fmt.Errorf("socketpair: %w", err)
 	}
-	p := &Process{Page: page, socket: os.NewFile(uintptr(fds[0]), "worker"), ended: make(chan struct{})}
+	if err := unix.SetNonblock(ours, true); err != nil { // for the runtime's poller
+		unix.Close(ours)
+		return nil, fmt.Errorf("socketpair: %w", err)
+	}
+	p := &Process{Page: page, socket: os.NewFile(uintptr(ours), "worker"), ended: make(chan struct{})}
 	undo.add(func() { p.socket.Close() })
 	p.In = wire.NewReader(stream{p.socket}, helloLimit, true)
 	p.out = wire.NewWriter(p.socket)
@@ -83,8 +135,8 @@ func Start(s Spec) (_ *Process, err error) {
 	}
 	defer null.Close()
 	stdout := null
-	if s.Output != nil {
-		relay, w, err := newRelay("stdout", nil, s.Output)
+	if o.piped {
+		relay, w, err := newRelay("stdout", nil, o.fn)
 		if err != nil {
 			return nil, err
 		}
@@ -94,7 +146,8 @@ func Start(s Spec) (_ *Process, err error) {
 	} else if isOpen(os.Stdout) {
 		stdout = os.Stdout
 	}
-	stderr, w, err := newRelay("stderr", new(excerpt), s.Output)
+	p.own = os.Stdout
+	stderr, w, err := newRelay("stderr", new(excerpt), o.fn)
 	if err != nil {
 		return nil, err
 	}
@@ -102,23 +155,32 @@ func Start(s Spec) (_ *Process, err error) {
 	undo.add(stderr.abandon)
 	p.stderr = stderr
 
-	pidfd := -1
-	p.os, err = os.StartProcess(path, argv, &os.ProcAttr{
-		Dir:   s.Dir,
-		Env:   s.environment(),
-		Files: []*os.File{null, stdout, w, theirs, pageFile},
-		Sys:   s.attributes(&pidfd),
-	})
+	p.ooms, _ = oomKills()()
+	b, err := launch([]*os.File{null, stdout, w, theirs, pageFile})
 	if err != nil {
 		return nil, err
 	}
-	p.PID = p.os.Pid
-	p.stderr.start(p.PID)
+	p.os, p.PID = b.os, b.os.Pid
+	p.mem.floor = b.peak
+	p.stderr.held = o.held
+	p.stderr.start(p.PID, p.look)
 	if p.stdout != nil {
-		p.stdout.start(p.PID)
+		p.stdout.held = o.held
+		p.stdout.start(p.PID, nil)
 	}
-	go p.watch(pidfd)
+	go p.watch(b)
 	return p, nil
+}
+
+// aboveStandard returns the descriptor fd, or another one for the same file in its stead
+// where it has the number of a standard stream, as in a program that has closed those: a
+// write to number 1 or 2 whose reader is gone ends a Go program.
+func aboveStandard(fd int) (int, error) {
+	if fd > 2 {
+		return fd, nil
+	}
+	defer unix.Close(fd)
+	return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 }
 
 // A stream is a socket whose end is io.EOF also where the worker died with frames
@@ -154,15 +216,13 @@ func (s *Spec) command() (path string, argv []string, err error) {
 	return path, s.Command, err
 }
 
-// environment returns the worker's, with the marker in it once: with a variable
-// twice, the first would win.
+// environment returns the worker's.
 func (s *Spec) environment() []string {
 	env := s.Env
 	if env == nil {
 		env = os.Environ()
 	}
-	env = slices.DeleteFunc(slices.Clone(env), func(v string) bool { return strings.HasPrefix(v, marker+"=") })
-	return append(env, marker+"="+strconv.Itoa(depth+1))
+	return marked(env, "")
 }
 
 // attributes returns the caller's, with what the library needs added: a process
@@ -211,15 +271,26 @@ func isOpen(f *os.File) bool {
 }
 
 // watch waits for the process to end and takes care of what it leaves.
-func (p *Process) watch(pidfd int) {
-	awaitExit(p.PID, pidfd)
+func (p *Process) watch(b born) {
+	awaitExit(p.PID, b.pidfd)
 	// The process is a zombie: nobody else can have its number, or its group's.
 	_ = unix.Kill(-p.PID, unix.SIGKILL)
 	p.mu.Lock()
 	state, err := p.os.Wait() // does not block
-	p.reaped = true
+	p.reaped, p.endedAt = true, time.Now()
+	p.mem.ended(state)
+	killed, reason := p.killed, p.reason
 	p.mu.Unlock()
+	if b.reaped != nil {
+		b.reaped()
+	}
 	p.exit = exitOf(state, err)
+	if p.exit.Signal == syscall.SIGKILL {
+		if !killed {
+			reason = oom(p.PID, p.ooms)
+		}
+		p.exit.Reason = reason
+	}
 	p.Hangup()
 	p.stderr.finish()
 	if p.stdout != nil {
@@ -288,7 +359,13 @@ func (p *Process) Signal(sig syscall.Signal) error {
 func (p *Process) Kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.kill()
+}
+
+// kill is Kill for who holds mu.
+func (p *Process) kill() {
 	if !p.reaped {
+		p.killed = p.killed || p.alive()
 		_ = unix.Kill(-p.PID, unix.SIGKILL)
 		_ = p.os.Kill() // it may have left its group
 	}
@@ -330,6 +407,9 @@ func (p *Process) Release() {
 	p.stderr.flushed(patience.C)
 	if p.stdout != nil {
 		p.stdout.flushed(patience.C)
+	}
+	if p.server != nil {
+		p.server.Release()
 	}
 }
 

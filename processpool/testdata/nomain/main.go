@@ -1,5 +1,6 @@
-// Command nomain makes a pool without having called worker.Main. It says what it gets
-// for that, and, in a file beside its binary, how often it was started.
+// Command nomain makes a pool, and starts a process, without having called worker.Main.
+// It says what it gets for each, and, in a file beside its binary, how often it was
+// started.
 package main
 
 import (
@@ -10,6 +11,7 @@ import (
 
 	"example.com/futures/executor"
 	"example.com/futures/processpool"
+	"example.com/futures/worker"
 )
 
 var double = executor.NewTask("double", func(_ context.Context, n int) (int, error) { return 2 * n, nil })
@@ -24,6 +26,8 @@ func main() {
 	if err == nil {
 		_, err = executor.Apply(context.Background(), p, double, 21)
 	}
+	fmt.Println(err)
+	_, err = worker.Start(context.Background(), double, 21, worker.Config{})
 	fmt.Println(err)
 	starts, err := os.ReadFile(os.Args[0] + ".log")
 	if err != nil {
