@@ -8,6 +8,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -20,7 +21,12 @@ import (
 // what has happened. // DEA-01 … DEA-14, PRO-03, PRO-04, PRO-05, ISO-04, POL-07, POL-32
 func TestCrashTable(t *testing.T) { byEach(t, testCrashTable) }
 
+// Where a step happens in this process, what would be deadly there is not tried.
 func testCrashTable(t *testing.T, m worker.StartMethod) {
+	numbers := make([]int, 100)
+	for i := range numbers {
+		numbers[i] = i
+	}
 	type check func(t *testing.T, err error)
 	isError := func(t *testing.T, err error) { require.ErrorIs(t, err, errFate) }
 	isPanic := func(t *testing.T, err error) {
@@ -41,7 +47,13 @@ func testCrashTable(t *testing.T, m worker.StartMethod) {
 			require.NotEqual(t, os.Getpid(), lost.PID)
 			require.Contains(t, lost.Stderr, stderr)
 			require.Error(t, lost.Cause)
+			require.Greater(t, lost.RSS, int64(1<<20))
+			require.Less(t, lost.RSS, int64(1<<30))
 		}
+	}
+	isOverTime := func(t *testing.T, err error) {
+		require.ErrorIs(t, err, executor.ErrTimeout)
+		isLost(-1, syscall.SIGKILL, "")(t, err)
 	}
 	caught := map[fate]check{anError: isError, aPanic: isPanic, goexit: isGoexit}
 	deadly := map[fate]check{
@@ -50,6 +62,12 @@ func testCrashTable(t *testing.T, m worker.StartMethod) {
 		sigkill:    isLost(-1, syscall.SIGKILL, ""),
 		wildAccess: isLost(2, nil, "unexpected fault address"),
 		overflow:   isLost(2, nil, "stack overflow"),
+		mapWrites:  isLost(2, nil, "concurrent map"),
+		noMemory:   isLost(2, nil, "fatal error"), // what else it says depends on the race detector
+		hang:       isOverTime,
+	}
+	if raced() {
+		delete(deadly, mapWrites) // the race detector is first
 	}
 	steps := []struct {
 		name   string
@@ -65,21 +83,28 @@ func testCrashTable(t *testing.T, m worker.StartMethod) {
 	for _, s := range steps {
 		t.Run(s.name, func(t *testing.T) {
 			ctx := within(t)
-			p := open(t, by(m, processpool.Config{Workers: 2, Worker: hushed}))
+			cfg := by(m, processpool.Config{Workers: 2, Worker: hushed})
+			cfg.Worker.KillGrace = 500 * time.Millisecond
+			p := open(t, cfg)
 			try := func(f fate, c check) {
 				t.Run(string(f), func(t *testing.T) {
 					before := p.Stats()
-					for range 2 {
-						c(t, executor.Submit(ctx, p, explode, s.make(f)).Exception(ctx))
+					var limit []executor.CallOption
+					if f == hang {
+						limit = append(limit, executor.WithTimeout(10*time.Millisecond))
 					}
-					for i, v := range executor.SubmitAll(ctx, p, double, []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}) {
+					for range 2 {
+						c(t, executor.Submit(ctx, p, explode, s.make(f), limit...).Exception(ctx))
+					}
+					for i, v := range executor.SubmitAll(ctx, p, double, numbers) {
 						n, err := v.Result(ctx)
 						require.NoError(t, err)
-						require.Equal(t, 2*(i+1), n)
+						require.Equal(t, 2*i, n)
 					}
 					after := p.Stats()
 					require.Equal(t, before.Failed+2, after.Failed)
-					require.Equal(t, before.Succeeded+10, after.Succeeded)
+					require.Equal(t, before.Succeeded+100, after.Succeeded)
+					full(t, p, 2)
 					if deadly[f] != nil {
 						require.Equal(t, before.WorkersLost+2, after.WorkersLost)
 					} else {
@@ -96,6 +121,22 @@ func testCrashTable(t *testing.T, m worker.StartMethod) {
 				}
 			}
 		})
+	}
+}
+
+// full sees that the pool can have n calls run at the same time, each in a worker of its own
+// that lives.
+func full(t *testing.T, p *processpool.Pool, n int) {
+	t.Helper()
+	held := hold(t, p, n)
+	workers := p.Workers()
+	require.Len(t, workers, n)
+	for _, w := range workers {
+		require.NoError(t, syscall.Kill(w.PID, 0))
+	}
+	for _, f := range held {
+		require.True(t, f.Interrupt(errReason))
+		require.NoError(t, f.Exception(t.Context()))
 	}
 }
 

@@ -348,6 +348,28 @@ func TestCloseWhileServerHangs(t *testing.T) {
 	soon(p)
 }
 
+// A pool is closed at once, too, where it shares a server that hangs with another, and a
+// worker of it is being started; and so ends a process whose context does.
+func TestCloseWhileSharedServerHangs(t *testing.T) {
+	keeper := open(t, forking(1))
+	server, spares := awaitSpares(t, 2)
+	require.NoError(t, syscall.Kill(server, syscall.SIGSTOP))
+	for _, s := range spares { // so that the server is asked
+		require.NoError(t, syscall.Kill(s, syscall.SIGKILL))
+		awaitGone(t, s)
+	}
+	p := open(t, forking(1))
+	executor.Submit(within(t), p, double, 1)
+	began := time.Now()
+	require.NoError(t, p.Close())
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, err := worker.Start(ctx, double, 1, worker.Config{StartMethod: worker.ForkServer})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Less(t, time.Since(began), 5*time.Second)
+	require.NoError(t, keeper.Close())
+}
+
 // Pools that come and go at the same time share a server or do not, and leave none.
 func TestForkServerOpenAndRelease(t *testing.T) {
 	ctx := within(t)

@@ -31,6 +31,7 @@ type process struct {
 
 	wake chan struct{}  // one token: look at the queue
 	free chan struct{}  // one token: the call is done
+	quit chan struct{}  // closed when it must not start any more
 	gone chan struct{}  // closed by the reader: the process has ended, and all that it wrote was read
 	side sync.WaitGroup // goroutines that send an interrupt
 
@@ -81,7 +82,7 @@ var errStopped = errors.New("the pool was closed")
 func newProcess(p *Pool, index int) *process {
 	return &process{
 		pool: p, index: index, seq: initSeq, began: time.Now(),
-		wake: make(chan struct{}, 1), free: make(chan struct{}, 1), gone: make(chan struct{}),
+		wake: make(chan struct{}, 1), free: make(chan struct{}, 1), gone: make(chan struct{}), quit: make(chan struct{}),
 		enc: wire.NewEncoder(p.cfg.Worker.MaxMessage), dec: new(wire.Decoder),
 	}
 }
@@ -99,7 +100,12 @@ func (w *process) run() {
 
 // start starts the process and makes it ready.
 func (w *process) start() error {
-	p, err := proc.Start(w.pool.spec)
+	spec := w.pool.spec
+	spec.Quit = w.quit
+	p, err := proc.Start(spec)
+	if errors.Is(err, proc.ErrQuit) {
+		return errStopped
+	}
 	if err != nil {
 		return err
 	}
@@ -200,7 +206,7 @@ func (w *process) stop() {
 	if w.ready || w.stopped {
 		return
 	}
-	w.stopped = true
+	w.unwanted()
 	switch p := w.proc; {
 	case p == nil:
 	case w.inInit:
@@ -209,6 +215,14 @@ func (w *process) stop() {
 		w.side.Go(func() { <-p.Ended(); kill.Stop() })
 	default:
 		p.Kill()
+	}
+}
+
+// unwanted notes that w must not start any more. mu is held.
+func (w *process) unwanted() {
+	if !w.stopped {
+		w.stopped = true
+		close(w.quit)
 	}
 }
 

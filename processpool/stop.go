@@ -50,7 +50,7 @@ func (w *process) signal(sig syscall.Signal) {
 	defer w.mu.Unlock()
 	switch {
 	case !w.ready:
-		w.stopped = true
+		w.unwanted()
 		if w.proc != nil {
 			w.proc.Kill()
 		}

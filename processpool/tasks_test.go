@@ -36,6 +36,9 @@ const (
 	sigkill    fate = "SIGKILL"
 	wildAccess fate = "wild pointer"
 	overflow   fate = "stack overflow"
+	mapWrites  fate = "concurrent map writes"
+	noMemory   fate = "out of memory"
+	hang       fate = "hang"
 )
 
 var errFate = errors.New("the fate of this step")
@@ -67,6 +70,24 @@ func befall(f fate) error {
 	case overflow:
 		debug.SetMaxStack(1 << 20)
 		return deeper(nil)
+	case mapWrites:
+		runtime.GOMAXPROCS(4) // with one, which is usual in a worker, nothing would be concurrent
+		m := map[int]int{}
+		write := func() {
+			for i := 0; ; i++ {
+				m[i%8] = i
+			}
+		}
+		go write()
+		write()
+	case noMemory:
+		none := unix.Rlimit{Cur: 1 << 20, Max: 1 << 20}
+		if err := unix.Setrlimit(unix.RLIMIT_AS, &none); err != nil {
+			return err
+		}
+		runtime.KeepAlive(make([]byte, 1<<40))
+	case hang:
+		select {}
 	}
 	return nil
 }

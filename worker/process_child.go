@@ -46,8 +46,14 @@ func (s *starter) Execute(c executor.Call) error {
 	if err != nil {
 		return remote.EncodeError(c, err)
 	}
+	ctx := c.Context()
+	spec.Quit = ctx.Done()
 	k := &child{call: c, cfg: &s.cfg, done: make(chan struct{})}
-	if k.proc, err = proc.Start(spec); err != nil {
+	k.proc, err = proc.Start(spec)
+	if errors.Is(err, proc.ErrQuit) {
+		return context.Cause(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	k.side.Go(k.watchMemory)

@@ -61,7 +61,7 @@ func TestStartErrors(t *testing.T) {
 			}
 		})
 	}
-	require.Equal(t, before, proctest.Descriptors())
+	require.Empty(t, proctest.Opened(before))
 	require.Panics(t, func() { _, _ = worker.Start(t.Context(), executor.Task[int, int]{}, 1, worker.Config{}) })
 }
 

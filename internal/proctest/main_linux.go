@@ -63,10 +63,8 @@ func leaks(before map[string]string) int {
 	if pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil); !errors.Is(err, syscall.ECHILD) {
 		complain("a child process: wait4 = %d, %v", pid, err)
 	}
-	for fd, what := range Descriptors() {
-		if before[fd] == "" {
-			complain("descriptor %s, %s", fd, what)
-		}
+	for fd, what := range Opened(before) {
+		complain("descriptor %s, %s", fd, what)
 	}
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil || strings.Contains(string(maps), "futures-worker") {
@@ -91,4 +89,15 @@ func Descriptors() map[string]string {
 		all[e.Name()] = what
 	}
 	return all
+}
+
+// Opened returns the descriptors that are open now and were not before.
+func Opened(before map[string]string) map[string]string {
+	now := Descriptors()
+	for fd, what := range before {
+		if now[fd] == what {
+			delete(now, fd)
+		}
+	}
+	return now
 }
