@@ -161,6 +161,7 @@ func besides() error {
 		cmd := exec.CommandContext(ctx, path, script, pool, strconv.Itoa(*calls), strconv.Itoa(*kills), fmt.Sprint(pause.Seconds()))
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
+		cmd.WaitDelay = time.Second // what it has started may hold its output open
 		out, err := cmd.Output()
 		cancel()
 		if err != nil {

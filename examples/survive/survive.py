@@ -12,6 +12,9 @@ import threading
 import time
 
 PATIENCE = 3  # seconds without any result, after which what is missing is lost
+ALL_PATIENCE = 20  # seconds for all of it: a pool that has lost workers may hang
+
+kept = 0  # results so far
 
 
 def work(n):
@@ -39,7 +42,7 @@ def executor(calls, kills, pause):
     pids = lambda: list(pool._processes or {})
     killer = threading.Thread(target=kill_some, args=(pids, kills, pause, over))
     killer.start()
-    kept = 0
+    global kept
     for i, f in enumerate(futures):
         try:
             kept += f.result() == i
@@ -52,8 +55,7 @@ def executor(calls, kills, pause):
         afterwards = "works"
     except Exception as e:
         afterwards = "broken: " + type(e).__name__
-    pool.shutdown()
-    return kept, afterwards
+    return afterwards
 
 
 def pool(calls, kills, pause):
@@ -73,6 +75,7 @@ def pool(calls, kills, pause):
         time.sleep(0.02)
     over.set()
     killer.join()
+    global kept
     kept = sum(r.ready() and r.successful() for r in results)
     waiting = sum(not r.ready() for r in results)
     try:
@@ -82,15 +85,21 @@ def pool(calls, kills, pause):
         afterwards = "hangs"
     if waiting:
         afterwards += f"; {waiting} callers would wait for ever"
-    return kept, afterwards
+    return afterwards
 
 
-if __name__ == "__main__":
-    name, calls, kills, pause = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-    run = executor if name == "ProcessPoolExecutor" else pool
-    kept, afterwards = run(calls, kills, pause)
+def finish(name, calls, afterwards):
     print(json.dumps({
         "Name": f"Python {platform.python_version()}: {name}",
         "Kept": kept, "Lost": calls - kept, "Afterwards": afterwards,
     }), flush=True)
+    for p in multiprocessing.active_children():
+        p.kill()
     os._exit(0)  # a pool that has lost workers may not end by itself
+
+
+if __name__ == "__main__":
+    name, calls, kills, pause = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+    threading.Timer(ALL_PATIENCE, finish, (name, calls, "hangs")).start()
+    run = executor if name == "ProcessPoolExecutor" else pool
+    finish(name, calls, run(calls, kills, pause))
