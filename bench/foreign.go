@@ -22,8 +22,10 @@ var threadsJava string
 // A foreign knows what of other languages is on this machine. The zero foreign is
 // a machine without any.
 type foreign struct {
-	runners []runner
-	missing []missing
+	runners  []runner     // for threads
+	commands peerCommands // for processes
+	tools    []string     // what was found, with versions
+	missing  []missing
 }
 
 // A runner is a contestant of another language, without its work.

@@ -21,6 +21,10 @@ type goal struct {
 	metric func(run) float64
 
 	most, least float64 // the bound: one is set; neither is for what is only to be known
+
+	// orientation marks an absolute bound that says what the machine of the goals
+	// reaches. Others differ; what is judged is a ratio, by a goal beside it.
+	orientation bool
 }
 
 // classes picks the contestants of some classes.
@@ -45,9 +49,13 @@ type verdict struct {
 
 // What comes of a goal.
 const (
-	met       = "met"
-	missed    = "missed"
-	measured  = "measured" // there was no bound
+	met      = "met"
+	missed   = "missed"
+	measured = "measured" // there was no bound
+
+	reached    = "reached (for orientation)"
+	notReached = "not reached (for orientation)"
+
 	notJudged = "not judged: a contestant was not measured"
 )
 
@@ -91,6 +99,9 @@ func (g goal) judge(r row, runs []run) verdict {
 		v.Result = met
 	default:
 		v.Result = missed
+	}
+	if g.orientation {
+		v.Result = map[string]string{met: reached, missed: notReached}[v.Result]
 	}
 	return v
 }

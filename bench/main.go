@@ -2,6 +2,7 @@
 // folder says how, and what the figures do not show.
 //
 //	go run ./bench -only threads
+//	go run ./bench -only processes
 package main
 
 import (
@@ -16,22 +17,46 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"github.com/panjf2000/ants/v2"
+
+	"example.com/futures/bench/remote"
+	"example.com/futures/worker"
 )
 
 // groups are what -only picks from.
 var groups = []group{
-	{"threads", inThreads},
+	{"threads", findForeign, inThreads},
+	{"processes", findPeers, inProcesses},
 }
 
 // enough is how long one measurement lasts, or a little longer.
 const enough = 200 * time.Millisecond
 
+// roles are what this program is when the first of its arguments says so.
+var roles = map[string]func(args []string) error{
+	measureArg:      measureMain,
+	bareArg:         bareMain,
+	remote.WatchArg: remote.WatchMain,
+}
+
+// played plays the role that this process has, if it has one. A worker process
+// stays in here.
+func played() bool {
+	ants.Release() // a pool that its package makes at the start wakes up twice a second, also in workers
+	worker.Main()
+	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
+		return false
+	}
+	if err := roles[os.Args[1]](os.Args[2:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	return true
+}
+
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == measureArg {
-		if err := measureMain(os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
+	if played() {
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -58,7 +83,7 @@ func parse(args []string) (options, error) {
 	o := options{effort: effort{Least: enough}}
 	var rows, against string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.StringVar(&o.only, "only", "", "run one group: threads (default all)")
+	flags.StringVar(&o.only, "only", "", "run one group: threads or processes (default all)")
 	flags.StringVar(&rows, "run", "", "run the rows that match a regular expression")
 	flags.StringVar(&against, "against", "", "of other people's contestants, run those whose name matches a regular expression")
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each contestant is measured")
@@ -93,10 +118,7 @@ func benchMain(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // what cannot be removed is the system's to clean
-	found := findForeign(ctx, dir)
-
 	rep := newReport(ctx, o.rounds)
-	rep.Missing = found.missing
 	rep.printHead(out)
 	var rows []row
 	var failures []error
@@ -104,6 +126,8 @@ func benchMain(ctx context.Context, args []string, out io.Writer) error {
 		if o.only != "" && g.name != o.only {
 			continue
 		}
+		found := g.find(ctx, dir)
+		rep.find(found, out)
 		for _, r := range g.rows(found) {
 			if !o.rows.MatchString(r.name) {
 				continue

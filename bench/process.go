@@ -40,6 +40,8 @@ func inOwnProcess(ctx context.Context, r row, c contestant, e effort) (measureme
 		args = []string{self, measureArg, r.name, c.name, strconv.Itoa(e.Calls), e.Least.String()}
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	sweep := inGroup(cmd)
+	defer sweep()
 	cmd.Env = append(os.Environ(), fmt.Sprintf("GOMAXPROCS=%d", processors))
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

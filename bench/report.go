@@ -24,6 +24,7 @@ type report struct {
 	Processors int               `json:"processors"` // GOMAXPROCS of every contestant
 	Commit     string            `json:"commit"`
 	Modules    map[string]string `json:"modules"`
+	Tools      []string          `json:"tools,omitempty"` // programs that peers need, and their versions
 	Rounds     int               `json:"rounds"`
 	Rows       []rowReport       `json:"rows"`
 	Goals      []verdict         `json:"goals"`
@@ -89,23 +90,45 @@ func (rep *report) printHead(out io.Writer) {
 	fmt.Fprintf(out, "%s, %s, %s, GOMAXPROCS=%d, commit %s, %d rounds\n", rep.Go, rep.System, rep.CPU, rep.Processors, rep.Commit, rep.Rounds)
 }
 
+// find takes, and prints, what of others was found.
+func (rep *report) find(f foreign, out io.Writer) {
+	rep.Tools = append(rep.Tools, f.tools...)
+	rep.Missing = append(rep.Missing, f.missing...)
+	for _, tool := range f.tools {
+		fmt.Fprintln(out, "beside:", tool)
+	}
+}
+
 // printRow prints the table of r, which was added last, and its goals.
 func (rep *report) printRow(out io.Writer, r row) {
 	runs := rep.Rows[len(rep.Rows)-1].Runs
 	fmt.Fprintf(out, "\n%s: %s\n\n", r.name, r.title)
 	reference := r.reference(runs)
-	table := [][]string{{"contestant", "class", r.unit, "min–max", "to " + reference, "allocs", "bytes"}}
+	head := []string{"contestant", "class", r.unit, "min–max", "to " + reference}
+	if r.figures == nil {
+		head = append(head, "allocs", "bytes")
+	}
+	table := [][]string{append(head, r.figures...)}
 	for _, c := range r.contestants {
 		s, ok := measuredBy(runs, c.name, run.value)
 		if !ok {
-			table = append(table, []string{c.name, string(c.class), "failed", "", "", "", ""})
+			line := make([]string, len(table[0]))
+			line[0], line[1], line[2] = c.name, string(c.class), "failed"
+			table = append(table, line)
 			continue
 		}
-		to, _ := ratio(runs, c.name, reference, run.value)
-		allocs, size := heap(runs, c)
-		table = append(table, []string{
-			c.name, string(c.class), short(s.Median), short(s.Min) + "–" + short(s.Max), short(to.Median), allocs, size,
-		})
+		line := []string{c.name, string(c.class), short(s.Median), short(s.Min) + "–" + short(s.Max), "–"}
+		if to, ok := ratio(runs, c.name, reference, run.value); ok {
+			line[4] = short(to.Median)
+		}
+		if r.figures == nil {
+			allocs, size := heap(runs, c)
+			line = append(line, allocs, size)
+		}
+		for _, name := range r.figures {
+			line = append(line, figureOf(runs, c, name))
+		}
+		table = append(table, line)
 	}
 	printTable(out, table)
 	fmt.Fprintln(out)
@@ -159,6 +182,17 @@ func heap(runs []run, c contestant) (allocs, size string) {
 	return fmt.Sprintf("%.2f", a.Median), fmt.Sprintf("%.0f", b.Median)
 }
 
+// figureOf is the median of a figure of c, where it has that figure.
+func figureOf(runs []run, c contestant, name string) string {
+	for _, r := range of(runs, c.name) {
+		if _, ok := r.Measured.Figures[name]; !ok {
+			return "–"
+		}
+	}
+	s, _ := measuredBy(runs, c.name, figure(name))
+	return short(s.Median)
+}
+
 // reference is the contestant that the ratios of a table are to: the first of ours
 // that was measured.
 func (r row) reference(runs []run) string {
@@ -179,6 +213,9 @@ func (rep *report) printSummary(out io.Writer) {
 		count[v.Result]++
 	}
 	fmt.Fprintf(out, "%d met, %d missed, %d measured, %d not judged\n", count[met], count[missed], count[measured], count[notJudged])
+	if n := count[reached] + count[notReached]; n > 0 {
+		fmt.Fprintf(out, "%d of %d absolute figures reached; they are for orientation\n", count[reached], n)
+	}
 	for _, r := range rep.Rows {
 		if share := disturbance(r.Runs); share >= disturbed {
 			fmt.Fprintf(out, "%s was disturbed: other programs used %.0f %% of the processors\n", r.Name, 100*share)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -9,6 +10,7 @@ import (
 // A group is a list of rows that are run together, under the name that -only takes.
 type group struct {
 	name string
+	find func(ctx context.Context, dir string) foreign // what of others is on this machine; dir is for its files
 	rows func(f foreign) []row
 }
 
@@ -22,6 +24,7 @@ type row struct {
 	contestants []contestant
 	goals       []goal
 	missing     []missing
+	figures     []string // of measurements, as columns of the table instead of what a call allocates
 }
 
 // find returns the contestant of the given name.
@@ -42,6 +45,11 @@ const (
 	pools    class = "fire and forget" // bounded, results by hand
 	futures  class = "futures"         // a typed result for each call
 	elsewise class = "other languages" // informative
+
+	limits      class = "bare limit"     // what the system allows, by hand
+	processes   class = "process pools"  // of other languages
+	nodeThreads class = "worker threads" // of Node: other heaps in one process
+	rpcs        class = "rpc"            // Go; calls to child processes, no pool
 )
 
 // A contestant does the work of a row in one way. One of run and command is set.
@@ -71,6 +79,14 @@ type measurement struct {
 	Bytes  float64 `json:"bytes,omitempty"`  // bytes allocated for a call; 0 is unknown
 	Held   float64 `json:"held,omitempty"`   // bytes that a pending call holds
 	Others float64 `json:"others,omitempty"` // the share of the processors that other programs used meanwhile
+
+	// Figures are what else was measured, by names that have their units.
+	Figures map[string]float64 `json:"figures,omitempty"`
+}
+
+// figure is the metric of the given name.
+func figure(name string) func(run) float64 {
+	return func(r run) float64 { return r.Measured.Figures[name] }
 }
 
 // nanosPerCall is the value of most rows.

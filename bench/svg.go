@@ -39,7 +39,17 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328; }
 var plotClasses = []struct {
 	class class
 	style string
-}{{ours, "ours"}, {bare, "bare"}, {pools, "pools"}, {futures, "futures"}, {elsewise, "elsewise"}}
+}{
+	{ours, "ours"},
+	{bare, "bare"},
+	{pools, "pools"},
+	{futures, "futures"},
+	{elsewise, "elsewise"},
+	{limits, "bare"},
+	{processes, "pools"},
+	{nodeThreads, "elsewise"},
+	{rpcs, "futures"},
+}
 
 // plot writes a bar chart of each row to dir.
 func (rep *report) plot(dir string, rows []row) error {
@@ -80,7 +90,7 @@ func (r row) svg(runs []run) string {
 			end = max(end, b.Max)
 		}
 	}
-	if ref, ok := measuredBy(runs, r.reference(runs), run.value); ok && !r.moreIsGood {
+	if ref, ok := measuredBy(runs, r.reference(runs), run.value); ok && !r.moreIsGood && ref.Median > 0 {
 		end = min(end, cutAt*ref.Median)
 	}
 	x := func(v float64) float64 {

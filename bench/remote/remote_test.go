@@ -1,0 +1,210 @@
+package remote_test
+
+import (
+	"encoding/json"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"example.com/futures/bench/remote"
+)
+
+// TestMain has the test binary be the one that watches, as a program that measures is.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == remote.WatchArg {
+		if err := remote.WatchMain(os.Args[2:]); err != nil {
+			panic(err)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// inGoroutines is a crew of goroutines, one for each call.
+func inGoroutines(w remote.Work) remote.Crew {
+	submit := func(arg int) func() int {
+		c := make(chan int, 1)
+		go func() { c <- w.Body.Call(arg) }()
+		return func() int { return <-c }
+	}
+	return remote.Crew{
+		Call:   func(arg int) int { return submit(arg)() },
+		Submit: submit,
+		Fan: func(args, out []int) {
+			var wg sync.WaitGroup
+			for i, arg := range args {
+				wg.Go(func() { out[i] = w.Body.Call(arg) })
+			}
+			wg.Wait()
+		},
+		Echo: func(payload []byte) func() []byte {
+			own := append([]byte(nil), payload...)
+			return func() []byte { return own }
+		},
+		Attend: func(address string) func() int {
+			c := make(chan error, 1)
+			go func() { c <- remote.Attend(address) }()
+			return func() int {
+				if err := <-c; err != nil {
+					panic(err)
+				}
+				return 0
+			}
+		},
+		Close: func() {},
+	}
+}
+
+// Each shape counts its calls and has its figures.
+func TestShapes(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		work    remote.Work
+		figures []string
+	}{
+		{"one", remote.Work{Shape: remote.One, Calls: 10}, []string{remote.Median, remote.P99}},
+		{"rest", remote.Work{Shape: remote.One, Calls: 3, Each: time.Millisecond}, []string{remote.Median}},
+		{"fan", remote.Work{Shape: remote.Fan, Calls: 100}, nil},
+		{"spin", remote.Work{Shape: remote.Fan, Calls: 10, Body: remote.Spin, Each: time.Microsecond}, nil},
+		{"map", remote.Work{Shape: remote.Map, Calls: 5000}, nil},
+		{"echo", remote.Work{Shape: remote.Echo, Calls: 9, Bytes: 4096, Flying: 4}, []string{remote.Faults}},
+		{"mixed", remote.Work{Shape: remote.Mixed, Calls: 1, Body: remote.Pause}, []string{remote.Worst, remote.P999}},
+		{"start", remote.Work{Shape: remote.Start, Calls: 2}, []string{remote.First}},
+		{"start all", remote.Work{Shape: remote.StartAll, Calls: 2}, []string{remote.First, remote.All}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.work.Workers = 4
+			r, err := c.work.Measure(inGoroutines)
+			require.NoError(t, err)
+			want := c.work.Calls
+			switch c.work.Shape {
+			case remote.Mixed:
+				want *= 100
+			case remote.Map:
+				want = 1000 // as many as may be slow
+			}
+			require.Equal(t, want, r.Calls)
+			require.Positive(t, r.Nanos)
+			for _, name := range c.figures {
+				require.Contains(t, r.Figures, name)
+			}
+		})
+	}
+	_, err := remote.Work{Shape: "none"}.Measure(inGoroutines)
+	require.ErrorContains(t, err, `no shape "none"`)
+}
+
+// Repetitions go on until enough time was measured.
+func TestLeast(t *testing.T) {
+	w := remote.Work{Shape: remote.Fan, Workers: 1, Calls: 10, Least: 20 * time.Millisecond}
+	r, err := w.Measure(inGoroutines)
+	require.NoError(t, err)
+	require.Greater(t, r.Calls, 10)
+	require.GreaterOrEqual(t, r.Nanos, w.Least.Nanoseconds())
+}
+
+// The short calls of mixed work are told apart from the long one, and a pool that has them
+// wait behind it is found out.
+func TestMixedFindsShortBehindLong(t *testing.T) {
+	w := remote.Work{Shape: remote.Mixed, Workers: 2, Calls: 1, Body: remote.Pause}
+	one := func(w remote.Work) remote.Crew { // one worker, in order
+		c := inGoroutines(w)
+		calls := make(chan func(), 200)
+		c.Submit = func(arg int) func() int {
+			out := make(chan int, 1)
+			calls <- func() { out <- w.Body.Call(arg) }
+			return func() int { return <-out }
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for call := range calls {
+				call()
+			}
+		})
+		c.Close = func() { close(calls); wg.Wait() }
+		return c
+	}
+	r, err := w.Measure(one)
+	require.NoError(t, err)
+	require.Greater(t, r.Figures[remote.Worst], 50.0)
+}
+
+// Wrong results are errors.
+func TestWrongResults(t *testing.T) {
+	with := func(change func(*remote.Crew)) func(remote.Work) remote.Crew {
+		return func(w remote.Work) remote.Crew {
+			c := inGoroutines(w)
+			change(&c)
+			return c
+		}
+	}
+	off := with(func(c *remote.Crew) {
+		c.Call = func(arg int) int { return arg }
+		c.Submit = func(arg int) func() int { return func() int { return arg } }
+		fan := c.Fan
+		c.Fan = func(args, out []int) { fan(args, out); out[len(out)-1]++ }
+	})
+	for _, w := range []remote.Work{
+		{Shape: remote.One, Workers: 1, Calls: 3},
+		{Shape: remote.Fan, Workers: 1, Calls: 3},
+		{Shape: remote.Map, Workers: 1, Calls: 3},
+		{Shape: remote.Mixed, Workers: 1, Calls: 1, Body: remote.Pause},
+		{Shape: remote.Start, Workers: 1, Calls: 1},
+	} {
+		_, err := w.Measure(off)
+		require.ErrorContains(t, err, "result", w.Shape)
+	}
+
+	// The caller gets his own payload back, which he may write to: not owned.
+	borrowed := with(func(c *remote.Crew) {
+		kept := map[int][]byte{}
+		c.Echo = func(payload []byte) func() []byte {
+			if kept[len(payload)] == nil {
+				kept[len(payload)] = append([]byte(nil), payload...)
+			}
+			return func() []byte { return kept[len(payload)] }
+		}
+	})
+	_, err := remote.Work{Shape: remote.Echo, Workers: 1, Calls: 3, Bytes: 4096, Flying: 1}.Measure(borrowed)
+	require.ErrorContains(t, err, "after another was written to")
+}
+
+// What a process does while it idles is seen.
+func TestIdleSeesWork(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("it reads what Linux tells")
+	}
+	w := remote.Work{Shape: remote.Idle, Workers: 1, Each: 50 * time.Millisecond}
+	r, err := w.Measure(func(w remote.Work) remote.Crew {
+		c := inGoroutines(w)
+		var stop atomic.Bool
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for !stop.Load() {
+				continue
+			}
+		})
+		c.Close = func() { stop.Store(true); wg.Wait() }
+		return c
+	})
+	require.NoError(t, err)
+	require.Greater(t, r.Figures[remote.CPU], 5.0)
+}
+
+// A work travels whole.
+func TestWorkAsJSON(t *testing.T) {
+	w := remote.Work{
+		Shape: remote.Echo, Workers: 2, Calls: 3, Least: 4, Body: remote.Spin, Each: 5, Chunk: 6, Bytes: 7, Flying: 8,
+	}
+	text, err := json.Marshal(w)
+	require.NoError(t, err)
+	var back remote.Work
+	require.NoError(t, json.Unmarshal(text, &back))
+	require.Equal(t, w, back)
+}
