@@ -66,11 +66,8 @@ func serve(socket *os.File, page *proc.Page) error {
 
 // greet introduces this process and becomes what the parent says.
 func (s *server) greet() error {
-	hello, err := wire.Marshal(wire.Hello{Tasks: remote.Tasks()})
-	if err != nil {
-		return err
-	}
-	if err := s.out.Add(wire.Header{Kind: wire.KindHello, Seq: wire.Magic, Item: wire.Version}, hello); err != nil {
+	hello := wire.Hello{Tasks: remote.Tasks()}
+	if err := s.out.Add(wire.Header{Kind: wire.KindHello, Seq: wire.Magic, Item: wire.Version}, hello.Append(nil)); err != nil {
 		return err
 	}
 	if err := s.out.Flush(); err != nil {
@@ -80,11 +77,11 @@ func (s *server) greet() error {
 	if err != nil {
 		return quiet(err)
 	}
-	var setup wire.Setup
-	if f.Kind != wire.KindSetup {
-		return fmt.Errorf("the parent begins with a frame of kind %d", f.Kind)
+	if f.Kind != wire.KindSetup || f.Seq != wire.Magic || f.Item != wire.Version {
+		return fmt.Errorf("the parent begins with a frame of kind %d, or speaks another version of the protocol", f.Kind)
 	}
-	if err := wire.Unmarshal(f.Payload, &setup); err != nil {
+	setup, err := wire.ParseSetup(f.Payload)
+	if err != nil {
 		return err
 	}
 	if setup.GOMAXPROCS > 0 {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"example.com/futures/internal/wire"
 )
 
@@ -19,7 +21,7 @@ type MismatchError struct{ reason string }
 
 func (e *MismatchError) Error() string { return e.reason }
 
-// Greet waits for the worker to introduce itself and tells it what it is to be. It
+// Greet tells the worker what it is to be and waits for it to introduce itself. It
 // answers with the tasks that the worker has, by name.
 //
 // Errors: a *MismatchError for a worker of another protocol, or with a task of the
@@ -29,6 +31,9 @@ func (p *Process) Greet(setup wire.Setup, timeout time.Duration, ours []wire.Tas
 	if err := p.socket.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, err
 	}
+	// The worker is told first, and need not wait for it when it comes to read that. One that
+	// is of another protocol, or lacks what it should have, learns nothing more.
+	told := p.tell(setup)
 	f, err := p.In.Next()
 	if err != nil {
 		return nil, p.greetError(err, timeout)
@@ -46,19 +51,20 @@ func (p *Process) Greet(setup wire.Setup, timeout time.Duration, ours []wire.Tas
 			return nil, &MismatchError{fmt.Sprintf("task %q is %s here and %s in the worker's program", t.Name, t.Signature, sig)}
 		}
 	}
-	b, err := wire.Marshal(setup)
-	if err != nil {
-		return nil, err
-	}
-	if err = p.Add(wire.Header{Kind: wire.KindSetup}, b); err == nil {
-		err = p.Flush()
-	}
-	if err != nil {
-		return nil, p.greetError(err, timeout)
+	if told != nil {
+		return nil, p.greetError(told, timeout)
 	}
 	p.In.SetLimit(setup.MaxMessage + wire.ErrorAllowance)
 	p.look()
 	return theirs, p.socket.SetDeadline(time.Time{})
+}
+
+// tell tells the worker what it is to be.
+func (p *Process) tell(setup wire.Setup) error {
+	if err := p.Add(wire.Header{Kind: wire.KindSetup, Seq: wire.Magic, Item: wire.Version}, setup.Append(nil)); err != nil {
+		return err
+	}
+	return p.Flush()
 }
 
 func (p *Process) hello(f wire.Frame) (hello wire.Hello, err error) {
@@ -68,7 +74,7 @@ func (p *Process) hello(f wire.Frame) (hello wire.Hello, err error) {
 	if f.Item != wire.Version {
 		return hello, &MismatchError{fmt.Sprintf("the worker speaks version %d of the protocol, this program version %d", f.Item, wire.Version)}
 	}
-	if err := wire.Unmarshal(f.Payload, &hello); err != nil {
+	if hello, err = wire.ParseHello(f.Payload); err != nil {
 		return hello, &MismatchError{fmt.Sprintf("the worker's greeting cannot be read: %v", err)}
 	}
 	return hello, nil
@@ -82,7 +88,7 @@ func (p *Process) greetError(err error, timeout time.Duration) error {
 		return fmt.Errorf("the process did not introduce itself as a worker within %v: does its program call worker.Main first?", timeout)
 	case errors.As(err, &limit):
 		return &MismatchError{"the process does not speak the protocol of a worker"}
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
 		return errEnded
 	}
 	return err

@@ -11,12 +11,12 @@ import (
 // A Kind says what a frame is.
 type Kind uint8
 
-// The kinds of frames. A worker greets with Hello and is answered with Setup. Then
-// each Call is followed by its Args, and answered with one Result, Error or Skipped
+// The kinds of frames. A worker greets with Hello, and its parent with Setup, neither of
+// which waits for the other. Then each Call is followed by its Args, and answered with one Result, Error or Skipped
 // for each of them, in their order.
 const (
 	KindHello     Kind = iota + 1 // worker: who it is; Seq is Magic and Item is Version, so that any version can read them
-	KindSetup                     // parent: what the worker is to be
+	KindSetup                     // parent: what the worker is to be; Seq and Item as above
 	KindCall                      // parent: a call; Item is the number of Args that follow
 	KindArg                       // parent: the argument of one item
 	KindInterrupt                 // parent: end the context of a call
@@ -39,7 +39,7 @@ const (
 	Magic uint64 = 0x66757475_72657301
 
 	// Version is that of the protocol. Both sides must have the same.
-	Version uint32 = 2
+	Version uint32 = 3
 
 	// ErrorAllowance is what a frame may be beyond the largest value: room for a value's
 	// types, and for an error where values are small.

@@ -409,7 +409,7 @@ func FuzzInspect(f *testing.F) {
 	})
 }
 
-// FuzzUnmarshal has the messages of the handshake.
+// FuzzUnmarshal has structs that travel alone.
 func FuzzUnmarshal(f *testing.F) {
 	for _, v := range []any{
 		&wire.Hello{Tasks: []wire.TaskInfo{{Name: "t", Signature: "func(int) int"}, {Name: "u"}}}, &wire.Hello{},

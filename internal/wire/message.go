@@ -9,22 +9,7 @@ import (
 	"time"
 )
 
-// A Hello is how a worker introduces itself.
-type Hello struct{ Tasks []TaskInfo }
-
-// A TaskInfo names a task and its types.
-type TaskInfo struct{ Name, Signature string }
-
-// A Setup tells a worker what it is to be.
-type Setup struct {
-	Index       int // its place in its pool, from 0
-	GOMAXPROCS  int // 0: as it is
-	MaxMessage  int64
-	MemoryLimit int64 // bytes resident at which it is killed; 0: none
-	Once        bool  // it serves one call and ends: with status 0 if that returned a value, otherwise 1
-}
-
-// Marshal encodes v, a struct or a pointer to one, alone: a Hello, for example.
+// Marshal encodes v, a struct or a pointer to one, alone.
 func Marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	err := encodeOpen(&b, v)
