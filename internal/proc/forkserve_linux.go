@@ -44,7 +44,7 @@ func ServeForks() {
 	if !isServer {
 		return
 	}
-	close(arrived)
+	arrive()
 	c := &control{f: os.NewFile(socketFD, "program"), peer: os.Getppid()}
 	// Whoever made the socket is who started this process, or is dead.
 	cred, err := unix.GetsockoptUcred(socketFD, unix.SOL_SOCKET, unix.SO_PEERCRED)

@@ -53,7 +53,7 @@ func (p *Process) glance() {
 	if p.reaped || time.Since(p.mem.at) < 10*time.Millisecond {
 		return
 	}
-	if b, err := os.ReadFile(p.statm()); err == nil {
+	if b, err := p.readStatm(); err == nil {
 		p.saw(b)
 	}
 }
@@ -61,7 +61,7 @@ func (p *Process) glance() {
 // alive looks, and reports whether the process has memory: one that is about to be a
 // zombie has none any more, and its socket may be closed already. mu is held.
 func (p *Process) alive() bool {
-	b, err := os.ReadFile(p.statm())
+	b, err := p.readStatm()
 	return err != nil || p.saw(b) > 0
 }
 
@@ -70,6 +70,18 @@ func (p *Process) look() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.glance()
+}
+
+// readStatm is os.ReadFile without what that does for files that can be waited for.
+func (p *Process) readStatm() ([]byte, error) {
+	fd, err := unix.Open(p.statm(), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	var buf [128]byte
+	n, err := unix.Read(fd, buf[:])
+	return buf[:max(n, 0)], err
 }
 
 func (p *Process) statm() string { return "/proc/" + strconv.Itoa(p.PID) + "/statm" }

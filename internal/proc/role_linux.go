@@ -4,6 +4,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,27 +59,37 @@ func role() (worker, session, server bool) {
 		return
 	}
 	unix.CloseOnExec(socketFD)
-	go watchParent() // ends with the first call of arrived, or the process
+	watch = time.AfterFunc(watchTime, watchParent)
 	return
 }
 
-// arrived is closed when this process has come to serve, and reads the socket itself.
-var arrived = make(chan struct{})
+// watchTime is how often a process looks for its parent that has not come to serve yet.
+const watchTime = 100 * time.Millisecond
+
+// watch is when it looks next. A goroutine that waited for the parent would have the
+// process make a thread for it, which most come too soon to need.
+var watch *time.Timer
 
 // watchParent ends this process when its parent dies before it has come to serve: the
 // init functions of a program may take their time, or never return.
 func watchParent() {
-	for fds := []unix.PollFd{{Fd: socketFD, Events: unix.POLLRDHUP}}; ; {
-		_, _ = unix.Poll(fds, 100) // milliseconds: what fails is tried again
-		select {
-		case <-arrived:
-			return
-		default:
-		}
-		if fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP) != 0 {
-			Die()
-		}
+	if arrived.Load() {
+		return
 	}
+	fds := []unix.PollFd{{Fd: socketFD, Events: unix.POLLRDHUP}}
+	if _, err := unix.Poll(fds, 0); err == nil && fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP) != 0 {
+		Die()
+	}
+	watch.Reset(watchTime)
+}
+
+// arrived is set when this process has come to serve, and reads the socket itself.
+var arrived atomic.Bool
+
+// arrive sets it.
+func arrive() {
+	arrived.Store(true)
+	watch.Stop()
 }
 
 // mark returns the marker for a process that this one starts.
@@ -90,14 +102,18 @@ func mark(word string) string {
 // made them so in C. What the runtime has opened by now is close-on-exec; what came
 // through an exec is not.
 func closeStrangers(last int) {
-	dir, err := os.Open("/proc/self/fd")
+	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) // os.Open would begin with the runtime's poller
 	if err != nil {
 		return
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return
+	defer unix.Close(dir)
+	var names []string
+	for buf := make([]byte, 4<<10); ; {
+		n, err := unix.ReadDirent(dir, buf)
+		if err != nil || n <= 0 {
+			break
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
 	}
 	for _, name := range names {
 		fd, err := strconv.Atoi(name)
@@ -126,7 +142,7 @@ func Inherited() (*os.File, *Page, bool) {
 	if !inherited {
 		return nil, nil, false
 	}
-	close(arrived)
+	arrive()
 	page, err := mapPage(pageFD)
 	unix.Close(pageFD)
 	if err != nil {
