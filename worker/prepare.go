@@ -81,6 +81,6 @@ func (c *Config) defaults(workers int) {
 func (c *Config) spec() proc.Spec {
 	return proc.Spec{
 		Command: c.Command, Env: c.Env, Dir: c.Dir, SysProcAttr: c.SysProcAttr, Output: c.Output,
-		ForkServer: c.StartMethod == ForkServer, Patience: c.StartTimeout,
+		GOMAXPROCS: c.GOMAXPROCS, ForkServer: c.StartMethod == ForkServer, Patience: c.StartTimeout,
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -149,4 +151,35 @@ func TestProcessDropped(t *testing.T) {
 			runtime.Gosched()
 		}
 	})
+}
+
+// procsAtStart is GOMAXPROCS as the init of a program finds it.
+var procsAtStart = runtime.GOMAXPROCS(0)
+
+var procsSeen = executor.NewTask("procsSeen", func(context.Context, struct{}) ([]string, error) {
+	seen := []string{strconv.Itoa(procsAtStart), strconv.Itoa(runtime.GOMAXPROCS(0))}
+	for _, v := range os.Environ() {
+		if strings.Contains(v, "GOMAXPROCS") || strings.HasPrefix(v, "FUTURES_WORKER") {
+			seen = append(seen, v)
+		}
+	}
+	return seen, nil
+})
+
+// A worker has its GOMAXPROCS from the start, and the environment that it was to have.
+func TestGOMAXPROCSFromTheStart(t *testing.T) {
+	for _, method := range []worker.StartMethod{worker.Spawn, worker.ForkServer} {
+		for name, tt := range map[string]struct{ env, want []string }{
+			"set":       {[]string{"GOMAXPROCS=7", "GOMAXPROCS=8"}, []string{"3", "3", "GOMAXPROCS=7"}},
+			"set empty": {[]string{"GOMAXPROCS="}, []string{"3", "3", "GOMAXPROCS="}},
+			"not set":   {[]string{"A=B"}, []string{"3", "3"}},
+		} {
+			t.Run(method.String()+" "+name, func(t *testing.T) {
+				p := start(t, procsSeen, struct{}{}, worker.Config{StartMethod: method, Env: tt.env, GOMAXPROCS: 3})
+				got, err := p.Future().Result(proctest.Within(t))
+				require.NoError(t, err)
+				require.Equal(t, tt.want, got)
+			})
+		}
+	}
 }

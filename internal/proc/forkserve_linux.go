@@ -3,6 +3,7 @@ package proc
 import (
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -24,6 +25,7 @@ type startRequest struct {
 	HasEnv bool // Env is the environment; otherwise the server's own
 	Env    []string
 	Dir    string // "": the server's
+	Procs  int    // Spec.GOMAXPROCS
 	Sys    *syscall.SysProcAttr
 }
 
@@ -88,7 +90,7 @@ func (r *startRequest) start(fds []int) startReply {
 		files[i] = uintptr(fd)
 	}
 	pid, err := syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{
-		Dir: r.Dir, Env: marked(env, session), Files: files, Sys: sys,
+		Dir: r.Dir, Env: marked(env, session, r.Procs), Files: files, Sys: sys,
 	})
 	reply := startReply{PID: pid, Peak: ownPeak()}
 	if err != nil {
@@ -112,13 +114,24 @@ func Settle() {
 }
 
 // marked returns env with the marker of a worker in it once: with a variable twice, the
-// first would win.
-func marked(env []string, what string) []string {
-	all := make([]string, 0, len(env)+1)
+// first would win. If procs is not 0, the runtime finds it as its GOMAXPROCS from the
+// start: to change that later stops the process, which has made threads by then. The marker keeps
+// what env had instead.
+func marked(env []string, what string, procs int) []string {
+	all := make([]string, 0, len(env)+2)
+	kept := ""
 	for _, v := range env {
-		if !strings.HasPrefix(v, marker+"=") {
+		value, ours := strings.CutPrefix(v, procsVariable+"=")
+		switch {
+		case strings.HasPrefix(v, marker+"="):
+		case procs == 0 || !ours:
 			all = append(all, v)
+		case kept == "":
+			kept = "=" + value
 		}
 	}
-	return append(all, mark(what))
+	if procs == 0 {
+		return append(all, mark(what))
+	}
+	return append(all, procsVariable+"="+strconv.Itoa(procs), mark(strings.TrimSpace(what+" "+procsMark)+kept))
 }

@@ -29,6 +29,7 @@ type Server struct {
 	command []string
 	env     []string // as they were when it was opened
 	dir     string
+	procs   int           // Spec.GOMAXPROCS of who opened it: others may have it changed
 	timeout time.Duration // for a helper to introduce itself
 
 	refs int           // guarded by servers
@@ -66,7 +67,7 @@ func OpenServer(spec Spec) *Server {
 	s := servers.open[key]
 	if s == nil {
 		s = &Server{
-			command: slices.Clone(spec.Command), env: os.Environ(), timeout: spec.Patience,
+			command: slices.Clone(spec.Command), env: os.Environ(), procs: spec.GOMAXPROCS, timeout: spec.Patience,
 			over: make(chan struct{}), turn: make(chan struct{}, 1),
 			spare: map[bool][]*Process{}, fills: map[bool]bool{}, known: map[int]bool{},
 		}
@@ -184,7 +185,7 @@ func (e *helperLostError) Unwrap() error { return e.cause }
 
 // launch asks the helper for a process with these descriptors.
 func (s *Server) launch(spec Spec, files []*os.File) (born, error) {
-	r := startRequest{HasEnv: spec.Env != nil, Env: spec.Env, Dir: spec.Dir}
+	r := startRequest{HasEnv: spec.Env != nil, Env: spec.Env, Dir: spec.Dir, Procs: spec.GOMAXPROCS}
 	group := -1
 	if spec.SysProcAttr != nil {
 		sys := *spec.SysProcAttr
@@ -318,7 +319,7 @@ func (s *Server) fill(piped bool) {
 	s.fills[piped] = true
 	s.side.Go(func() { // ends when there are enough
 		for {
-			p, err := s.begin(Spec{}, outputs{piped: piped, held: true})
+			p, err := s.begin(Spec{GOMAXPROCS: s.procs}, outputs{piped: piped, held: true})
 			s.mu.Lock()
 			if err == nil {
 				s.spare[piped] = append(s.spare[piped], p)

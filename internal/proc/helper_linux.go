@@ -51,7 +51,7 @@ func (s *Server) newHelper() (_ *helper, err error) {
 	defer w.Close()
 	pidfd := -1
 	process, err := os.StartProcess(path, argv, &os.ProcAttr{
-		Dir: s.dir, Env: marked(s.env, serverMark),
+		Dir: s.dir, Env: marked(s.env, serverMark, 0),
 		Files: []*os.File{null, null, w, theirs},
 		Sys:   &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd},
 	})

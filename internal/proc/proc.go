@@ -71,6 +71,7 @@ type Spec struct {
 	Env         []string // nil: this program's
 	Dir         string
 	SysProcAttr *syscall.SysProcAttr
+	GOMAXPROCS  int                                       // that it begins with; 0: what its environment says
 	Output      func(pid int, stream string, line []byte) // nil: this program's own outputs
 	ForkServer  bool                                      // by the fork server of Command; else by this program
 	Patience    time.Duration                             // with a fork server: for that to introduce itself

@@ -13,11 +13,14 @@ import (
 const (
 	// marker is the variable that makes a process a worker. Its value is the depth, 1
 	// for a worker of the program, 2 for a worker of that one's, and so on, and perhaps
-	// one of the words below.
+	// some of the words below, in their order.
 	marker = "FUTURES_WORKER_DEPTH"
 
 	serverMark  = "server"  // a fork server, for workers of that depth
 	sessionMark = "session" // a worker that is to have a session of its own
+	procsMark   = "procs"   // a worker whose GOMAXPROCS was put into its environment: in place of what follows an =
+
+	procsVariable = "GOMAXPROCS"
 
 	// The descriptors that a worker is born with, beside the standard three.
 	socketFD = 3
@@ -43,6 +46,7 @@ func role() (worker, session, server bool) {
 	}
 	_ = os.Unsetenv(marker) // a name without = or NUL
 	number, word, _ := strings.Cut(value, " ")
+	word = restoreProcs(word)
 	n, err := strconv.Atoi(number)
 	if err != nil || n < 1 || !isSocket(socketFD) {
 		return
@@ -61,6 +65,22 @@ func role() (worker, session, server bool) {
 	unix.CloseOnExec(socketFD)
 	watch = time.AfterFunc(watchTime, watchParent)
 	return
+}
+
+// restoreProcs makes the environment what it would be if the runtime had not been told by
+// it, and returns the words before that of it.
+func restoreProcs(words string) string {
+	i := strings.Index(words, procsMark)
+	if i < 0 {
+		return words
+	}
+	// As in marked: a name without = or NUL, and a value that was one before.
+	if value, ok := strings.CutPrefix(words[i+len(procsMark):], "="); ok {
+		_ = os.Setenv(procsVariable, value)
+	} else {
+		_ = os.Unsetenv(procsVariable)
+	}
+	return strings.TrimSpace(words[:i])
 }
 
 // watchTime is how often a process looks for its parent that has not come to serve yet.

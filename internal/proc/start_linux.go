@@ -222,7 +222,7 @@ func (s *Spec) environment() []string {
 	if env == nil {
 		env = os.Environ()
 	}
-	return marked(env, "")
+	return marked(env, "", s.GOMAXPROCS)
 }
 
 // attributes returns the caller's, with what the library needs added: a process
