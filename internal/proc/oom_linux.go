@@ -144,14 +144,17 @@ func loggedOOM(pid int) bool {
 	}
 }
 
-var killedProcess = regexp.MustCompile(`(?i)out of memory.*: Killed process (\d+) `)
+// killedProcess is compiled when it is needed: every worker would pay for it at its start.
+var killedProcess = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)out of memory.*: Killed process (\d+) `)
+})
 
 // killedFor reports whether a record of the kernel's log says that process pid was
 // killed for want of memory.
 func killedFor(record []byte, pid int) bool {
 	s := bufio.NewScanner(bytes.NewReader(record))
 	for s.Scan() {
-		if m := killedProcess.FindSubmatch(s.Bytes()); m != nil && string(m[1]) == strconv.Itoa(pid) {
+		if m := killedProcess().FindSubmatch(s.Bytes()); m != nil && string(m[1]) == strconv.Itoa(pid) {
 			return true
 		}
 	}
