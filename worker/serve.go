@@ -61,6 +61,7 @@ func serve(socket *os.File, page *proc.Page) error {
 		return err
 	}
 	go s.run()
+	runtime.Gosched() // the runner comes to wait for a call: else the runtime makes a thread for it while this one reads
 	return s.read()
 }
 
