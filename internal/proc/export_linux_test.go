@@ -50,3 +50,6 @@ var (
 	OOM       = oom
 	OOMKills  = func() (int64, bool) { return oomKills()() }
 )
+
+// TakeTurn waits until a process may be started.
+var TakeTurn = takeTurn

@@ -80,7 +80,7 @@ func OpenServer(spec Spec) *Server {
 	s.refs++
 	servers.Unlock()
 	if spec.plain() {
-		s.fill(spec.Output != nil)
+		s.fill(spec.Output != nil, 0)
 	}
 	return s
 }
@@ -122,13 +122,25 @@ func (s *Server) start(spec Spec) (*Process, error) {
 	piped := spec.Output != nil
 	if spec.plain() {
 		p := s.take(piped)
-		s.fill(piped)
+		s.fill(piped, fillTime)
 		if p != nil {
 			p.adopt(spec.Output)
 			return p, nil
 		}
 	}
-	begin := func() (*Process, error) { return s.begin(spec, outputs{piped: piped, fn: spec.Output}) }
+	done, err := takeTurn(spec.Quit)
+	if err != nil {
+		return nil, err
+	}
+	begin := func() (*Process, error) {
+		p, err := s.begin(spec, outputs{piped: piped, fn: spec.Output})
+		if err != nil {
+			done()
+			return nil, err
+		}
+		p.greeted = done
+		return p, nil
+	}
 	if spec.Quit == nil {
 		return begin()
 	}
@@ -149,6 +161,7 @@ func (s *Server) unlessQuit(quit <-chan struct{}, begin func() (*Process, error)
 		case came <- outcome{p, err}:
 		case <-quit:
 			if p != nil {
+				p.greeted()
 				p.discard()
 			}
 		}
@@ -308,9 +321,13 @@ func (s *Server) take(piped bool) *Process {
 	}
 }
 
-// fill has workers made ready, unless somebody is at it. One that cannot be made is
-// not tried again here: who needs one will learn why.
-func (s *Server) fill(piped bool) {
+// fillTime is how long a worker that was made ready is missed before another is begun: who
+// took it has the processors for the first call.
+const fillTime = 3 * time.Millisecond
+
+// fill has workers made ready in a while, unless somebody is at it. One that cannot be made
+// is not tried again here: who needs one will learn why.
+func (s *Server) fill(piped bool, in time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fills[piped] || len(s.spare[piped]) >= spares {
@@ -318,6 +335,10 @@ func (s *Server) fill(piped bool) {
 	}
 	s.fills[piped] = true
 	s.side.Go(func() { // ends when there are enough
+		select {
+		case <-time.After(in):
+		case <-s.over:
+		}
 		for {
 			p, err := s.begin(Spec{GOMAXPROCS: s.procs}, outputs{piped: piped, held: true})
 			s.mu.Lock()

@@ -35,6 +35,9 @@ func (p *Process) Greet(setup wire.Setup, timeout time.Duration, ours []wire.Tas
 	// is of another protocol, or lacks what it should have, learns nothing more.
 	told := p.tell(setup)
 	f, err := p.In.Next()
+	if p.greeted != nil {
+		p.greeted()
+	}
 	if err != nil {
 		return nil, p.greetError(err, timeout)
 	}

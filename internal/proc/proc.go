@@ -75,7 +75,7 @@ type Spec struct {
 	Output      func(pid int, stream string, line []byte) // nil: this program's own outputs
 	ForkServer  bool                                      // by the fork server of Command; else by this program
 	Patience    time.Duration                             // with a fork server: for that to introduce itself
-	Quit        <-chan struct{}                           // with a fork server: closed when the process is not wanted any more; nil: never
+	Quit        <-chan struct{}                           // closed when the process is not wanted any more; nil: never
 }
 
 // An Exit says how a process ended.

@@ -31,6 +31,8 @@ type Process struct {
 	ended  chan struct{}
 	exit   Exit // valid once ended is closed
 
+	greeted func() // to be called when it has, or somebody gives that up; nil: nobody waits
+
 	writing sync.Mutex // guards out
 	out     *wire.Writer
 
@@ -65,7 +67,11 @@ func Start(s Spec) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return begin(outputs{piped: s.Output != nil, fn: s.Output}, func(files []*os.File) (born, error) {
+	done, err := takeTurn(s.Quit)
+	if err != nil {
+		return nil, err
+	}
+	p, err := begin(outputs{piped: s.Output != nil, fn: s.Output}, func(files []*os.File) (born, error) {
 		b := born{pidfd: -1}
 		var err error
 		b.os, err = os.StartProcess(path, argv, &os.ProcAttr{
@@ -77,6 +83,12 @@ func Start(s Spec) (*Process, error) {
 		b.peak = ownPeak()
 		return b, err
 	})
+	if err != nil {
+		done()
+		return nil, err
+	}
+	p.greeted = done
+	return p, nil
 }
 
 // outputs says what becomes of what a process writes.
