@@ -4,7 +4,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -63,7 +63,7 @@ func role() (worker, session, server bool) {
 		return
 	}
 	unix.CloseOnExec(socketFD)
-	watch = time.AfterFunc(watchTime, watchParent)
+	watchParent()
 	return
 }
 
@@ -87,29 +87,34 @@ func restoreProcs(words string) string {
 const watchTime = 100 * time.Millisecond
 
 // watch is when it looks next. A goroutine that waited for the parent would have the
-// process make a thread for it, which most come too soon to need.
-var watch *time.Timer
+// runtime make a thread for it, and most processes come too soon to need it.
+var watch struct {
+	sync.Mutex // guards the fields
+	timer      *time.Timer
+	arrived    bool // this process has come to serve, and reads the socket itself
+}
 
 // watchParent ends this process when its parent dies before it has come to serve: the
 // init functions of a program may take their time, or never return.
 func watchParent() {
-	if arrived.Load() {
+	fds := []unix.PollFd{{Fd: socketFD, Events: unix.POLLRDHUP}}
+	watch.Lock()
+	defer watch.Unlock()
+	if watch.arrived {
 		return
 	}
-	fds := []unix.PollFd{{Fd: socketFD, Events: unix.POLLRDHUP}}
 	if _, err := unix.Poll(fds, 0); err == nil && fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP) != 0 {
 		Die()
 	}
-	watch.Reset(watchTime)
+	watch.timer = time.AfterFunc(watchTime, watchParent)
 }
 
-// arrived is set when this process has come to serve, and reads the socket itself.
-var arrived atomic.Bool
-
-// arrive sets it.
+// arrive ends the watch.
 func arrive() {
-	arrived.Store(true)
-	watch.Stop()
+	watch.Lock()
+	defer watch.Unlock()
+	watch.arrived = true
+	watch.timer.Stop()
 }
 
 // mark returns the marker for a process that this one starts.
