@@ -131,6 +131,7 @@ func (h *helper) startError(err error, timeout time.Duration) error {
 // ask makes a request. A helper that is stopped, or the like, is as good as dead.
 func (h *helper) ask(r startRequest, files []*os.File, reply *startReply) error {
 	h.control.setDeadline(askTime)
+	defer h.control.setDeadline(0) // whose timer would wake this program up
 	if err := h.control.send(r, files...); err != nil {
 		return err
 	}
