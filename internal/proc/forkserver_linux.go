@@ -310,15 +310,25 @@ func (s *Server) take(piped bool) *Process {
 		p := all[0]
 		s.spare[piped] = all[1:]
 		s.mu.Unlock()
-		select {
-		case <-p.ended: // somebody has killed it meanwhile
-		default:
-			if piped || p.own == os.Stdout {
-				return p
-			}
+		if !p.hasHungUp() && (piped || p.own == os.Stdout) {
+			return p
 		}
-		p.discard()
+		p.discard() // somebody has killed it meanwhile, or the program has another standard output now
 	}
+}
+
+// hasHungUp reports whether the process has closed its socket, as its end does before that
+// is known here.
+func (p *Process) hasHungUp() bool {
+	gone := true
+	if conn, err := p.socket.SyscallConn(); err == nil {
+		_ = conn.Control(func(fd uintptr) {
+			fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+			n, err := unix.Poll(fds, 0)
+			gone = n > 0 && err == nil
+		})
+	}
+	return gone
 }
 
 // fillTime is how long a worker that was made ready is missed before another is begun: who
