@@ -39,6 +39,7 @@ func EncodesItself(t reflect.Type) bool {
 // A plan is what is known of a type.
 type plan struct {
 	err    error // what CheckType answers
+	itself bool  // what EncodesItself answers
 	walk   bool  // values must be walked: they can be cyclic, or hold interfaces
 	fields []int // of a struct: the fields that must be walked
 }
@@ -51,7 +52,7 @@ func planOf(t reflect.Type) *plan {
 		return p.(*plan)
 	}
 	c := checker{seen: map[reflect.Type]bool{}}
-	p := &plan{err: c.check(t, "")}
+	p := &plan{err: c.check(t, ""), itself: EncodesItself(t)}
 	if p.err == nil {
 		p.walk = mustWalk(t, map[reflect.Type]bool{})
 	}

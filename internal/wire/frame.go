@@ -32,6 +32,7 @@ const (
 	FlagStart                    // the first value of a stream: forget the one before
 	FlagEnd                      // the last value of a stream: let go of its buffers
 	FlagAbsent                   // of an Arg: there is none, and no answer is wanted
+	FlagPlain                    // the value is plain: not gob's, see Plain
 )
 
 const (

@@ -7,6 +7,7 @@ import (
 	"io"
 	"reflect"
 	"sync"
+	"unsafe"
 )
 
 // A gob stream describes each type once, so a stream that lasts costs a fraction of
@@ -22,6 +23,7 @@ import (
 //     and the next value starts a new one.
 //   - gob keeps a buffer as large as the largest value. A stream ends after a large
 //     one, and both sides let go.
+//   - A plain value passes the stream by: see [Plain].
 
 // streamLen is the size of a value after which a stream ends.
 const streamLen = 256 << 10
@@ -56,7 +58,7 @@ func (e *Encoder) Message(fn func(*Encoder) error) (payload []byte, flags uint8,
 		return nil, 0, err
 	}
 	done = true
-	if len(e.buf) > streamLen && e.flags&FlagAlone == 0 {
+	if len(e.buf) > streamLen && e.flags&(FlagAlone|FlagPlain) == 0 {
 		e.flags |= FlagEnd
 		e.stream = nil
 	}
@@ -68,6 +70,9 @@ func (e *Encoder) Drop() { e.stream = nil }
 
 // Encode encodes v. It is for the function given to Message.
 func (e *Encoder) Encode(v any) error {
+	if k, p := plainIn(v); k != 0 {
+		return e.EncodePlain(k, p)
+	}
 	if !closed(reflect.TypeOf(v)) {
 		e.flags = FlagAlone
 		return encodeOpen(e, v)
@@ -79,13 +84,32 @@ func (e *Encoder) Encode(v any) error {
 	return e.stream.Encode(v)
 }
 
+// EncodePlain encodes the value at p, of a type whose Plain is k, as Encode does that
+// of a [Box].
+func (e *Encoder) EncodePlain(k Plain, p unsafe.Pointer) error {
+	if err := e.fits(k.Len(p)); err != nil {
+		return err
+	}
+	e.flags = FlagPlain
+	e.buf = AppendPlain(e.buf, k, p)
+	return nil
+}
+
 // Write is for gob.
 func (e *Encoder) Write(b []byte) (int, error) {
-	if int64(len(e.buf)+len(b)) > e.limit {
-		return 0, fmt.Errorf("%d bytes are over the limit of %d for one value", len(e.buf)+len(b), e.limit)
+	if err := e.fits(len(b)); err != nil {
+		return 0, err
 	}
 	e.buf = append(e.buf, b...)
 	return len(b), nil
+}
+
+// fits returns nil if there may be n bytes more.
+func (e *Encoder) fits(n int) error {
+	if int64(len(e.buf)+n) > e.limit {
+		return fmt.Errorf("%d bytes are over the limit of %d for one value", len(e.buf)+n, e.limit)
+	}
+	return nil
 }
 
 // errNoStream reports a frame that goes on with a stream that never started.
@@ -103,6 +127,15 @@ type Decoder struct {
 // holds anything but a value, fn is not called, and the stream is at its end.
 func (d *Decoder) Message(f Frame, fn func(*Value) error) error {
 	v := &d.value
+	if f.Flags&FlagPlain != 0 {
+		if f.Flags != FlagPlain {
+			d.stream = nil
+			return errFlags
+		}
+		defer func() { *v = Value{} }()
+		v.Reset(f.Payload)
+		return fn(v)
+	}
 	alone := f.Flags&FlagAlone != 0
 	switch {
 	case alone:
@@ -138,13 +171,29 @@ func (d *Decoder) Skip(f Frame) { _ = d.Message(f, func(*Value) error { return n
 
 // A Value is one value that waits to be decoded.
 type Value struct {
-	dec   *gob.Decoder
+	dec   *gob.Decoder // nil: it is plain
 	types *inspector
 	used  bool
+	plain []byte
+}
+
+// Reset makes m the plain value in b.
+func (m *Value) Reset(b []byte) { *m = Value{plain: b} }
+
+// DecodePlain decodes the value to p, of a type whose Plain is k, as Decode does into a
+// [Box].
+func (m *Value) DecodePlain(k Plain, p unsafe.Pointer) error {
+	if m.dec != nil {
+		return errAsGob
+	}
+	return DecodePlain(m.plain, k, p)
 }
 
 // Decode decodes the value into v, a pointer to a struct.
 func (m *Value) Decode(v any) error {
+	if k, p := plainIn(v); k != 0 || m.dec == nil {
+		return m.DecodePlain(k, p)
+	}
 	if err := m.types.fits(reflect.TypeOf(v)); err != nil {
 		return err
 	}
