@@ -46,6 +46,13 @@ type Call interface {
 	// one that names the field that the wire format would lose.
 	Portable() error
 
+	// Direct reports that to encode the argument, and to decode the result, runs no code
+	// but this module's and that of encoding/gob: neither type is, or has in it at any
+	// depth, an interface or a type that encodes itself. A backend may do both where it
+	// would have nobody else's code run, which can panic, hang or end the goroutine. Of a
+	// call that is not portable it is false.
+	Direct() bool
+
 	// Len returns the number of items: 1, but for a chunk of a Map.
 	Len() int
 
@@ -73,6 +80,18 @@ type Call interface {
 	// may run it: false if it was cancelled, or started before.
 	Start() bool
 
+	// StartAt is Start at the time t, from which a chunk measures how long it took: a
+	// backend that starts many calls looks at the clock once. Start is StartAt(time.Now()).
+	StartAt(t time.Time) bool
+
+	// Assign notes the worker elsewhere that has the call, or nil, and Assigned returns
+	// it. From then on l hears how items end, and not the Host, as if the call were in
+	// Run; its other methods are not called. The two are guarded by the backend's own
+	// lock, or whatever else orders them among one another, and before and after Complete,
+	// CompletePlain and Fail.
+	Assign(l Lender)
+	Assigned() Lender
+
 	// Cancel completes a pending call as cancelled, for the given cause (nil for
 	// none), and reports whether it is cancelled now. It asks Host.Withdraw first.
 	Cancel(cause error) bool
@@ -89,7 +108,10 @@ type Call interface {
 	// be asked to have another worker Run the same chunk at the same time; they divide it.
 	Run(l Lender)
 
-	// Encode writes the argument of item i with enc. It fails without side effects
+	// Encode writes the argument of item i with enc. With the Encoder of package
+	// internal/wire, and so for the backends of this module, one whose type is plain (a
+	// bool, a number, a string, a []byte, a struct{}, or a type made of one of them that
+	// does not encode itself) travels as its bytes, not as gob's. Encode fails without side effects
 	// if the argument cannot be encoded, and with a panic's error if it panics. It
 	// answers an error that matches future.ErrCancelled if the call is cancelled by then.
 	Encode(i int, enc Encoder) error
@@ -97,6 +119,21 @@ type Call interface {
 	// Complete reads the result of item i from dec and completes the item with it.
 	// If that fails, the item fails with the reason, which is also returned.
 	Complete(i int, dec Decoder) error
+
+	// PackPlain adds the arguments of the items from, from+1 and so on, before to, to b,
+	// as long as that adds no more than room bytes, and returns it, and the item that it
+	// stopped at. Each is plain, see Encode, with its length before it, as a uvarint. It
+	// stops at from if the argument's type is not plain, if the call is over or cancelled
+	// by then, and if not even one argument has room: that may be for Encode to refuse.
+	PackPlain(b []byte, from, to, room int) (out []byte, next int)
+
+	// CompletePlain completes the items i, i+1 and so on with the plain results of the
+	// same task, one for each, as Complete does one by one: an item whose result does not
+	// decode fails with the reason. But who hears of it, the Host or the worker, hears
+	// once, of all. Nothing of results is kept. It returns how many items it has
+	// completed: all, but for those from the first on that was complete before, and none
+	// if the result's type is not plain.
+	CompletePlain(i int, results [][]byte) (n int)
 
 	// Fail completes item i with err, which must not be nil. A pending call fails
 	// too: without ever having run.

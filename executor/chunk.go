@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"example.com/futures/internal/promise"
 	"example.com/futures/internal/wire"
@@ -78,6 +79,7 @@ func newChunk[A, R any](run *mapRun[A, R]) *chunk[A, R] {
 
 func (c *chunk[A, R]) Task() string           { return c.task.name }
 func (c *chunk[A, R]) Portable() error        { return c.task.Portable() }
+func (c *chunk[A, R]) Direct() bool           { return c.task.Direct() }
 func (c *chunk[A, R]) Timeout() time.Duration { return c.task.opts.timeout }
 func (c *chunk[A, R]) Retries() int           { return c.task.opts.retries }
 func (c *chunk[A, R]) Priority() int          { return c.task.opts.priority }
@@ -86,11 +88,13 @@ func (c *chunk[A, R]) Len() int           { return len(c.args) }
 func (c *chunk[A, R]) WaitsForRoom() bool { return true }
 func (c *chunk[A, R]) IsDone() bool       { return c.core.IsDone() }
 
-func (c *chunk[A, R]) Start() bool {
+func (c *chunk[A, R]) Start() bool { return c.StartAt(time.Now()) }
+
+func (c *chunk[A, R]) StartAt(t time.Time) bool {
 	if !c.core.Start() {
 		return false
 	}
-	c.begun = time.Now()
+	c.begun = t
 	return true
 }
 
@@ -161,13 +165,13 @@ func (c *chunk[A, R]) fail(i int, err error, o *Outcome) {
 		o.Failed++
 		o.Err = err
 	}
-	c.forget(i)
+	c.forget(i, i+1)
 }
 
-// forget lets go of the argument of item i, which is done.
-func (c *chunk[A, R]) forget(i int) {
+// forget lets go of the arguments of the items from i up to end, which are done.
+func (c *chunk[A, R]) forget(i, end int) {
 	if !c.run.unordered && c.core.Bits.Load()&holding == 0 {
-		c.args[i] = wire.Box[A]{}
+		clear(c.args[i:end])
 	}
 }
 
@@ -195,16 +199,35 @@ func (c *chunk[A, R]) Encode(i int, enc Encoder) error {
 	if !held {
 		return promise.ErrCancelled
 	}
-	return encode(enc, &c.args[i])
+	return encode(enc, &c.args[i], c.task.arg)
+}
+
+func (c *chunk[A, R]) PackPlain(b []byte, from, to, room int) ([]byte, int) {
+	k := c.task.arg
+	if to = min(to, len(c.args)); k == 0 || from >= to {
+		return b, from
+	}
+	if hold(&c.core) {
+		for ; from < to; from++ {
+			before, fits := len(b), false
+			if b, fits = wire.AppendPacked(b, k, unsafe.Pointer(&c.args[from].V), room); !fits {
+				break
+			}
+			room -= len(b) - before
+		}
+	}
+	if release(&c.core) {
+		clear(c.args)
+	}
+	return b, from
 }
 
 func (c *chunk[A, R]) Complete(i int, dec Decoder) error {
-	var out wire.Box[R]
-	err := decode(dec, &out)
+	v, err := decode[R](dec, c.task.result)
 	if err != nil {
 		err = decodeError(c.task.name, err)
 	}
-	c.settle(i, out, err)
+	c.settle(i, wire.Box[R]{V: v}, err)
 	return err
 }
 
@@ -216,48 +239,80 @@ func (c *chunk[A, R]) settle(i int, out wire.Box[R], err error) {
 	if err != nil {
 		o = Outcome{Failed: 1, Err: err}
 	}
-	c.finish(i, out, err, o, c.host)
+	c.finish(i, out, err, o, c.hears())
 }
 
 // finish completes item i out of order, and tells who counts it.
-func (c *chunk[A, R]) finish(i int, out wire.Box[R], err error, o Outcome, who interface{ Finished(Call, Outcome) }) {
-	if !c.take(i) {
+func (c *chunk[A, R]) finish(i int, out wire.Box[R], err error, o Outcome, who hearer) {
+	if c.take(i, i+1) == i {
 		return
 	}
 	if err != nil {
 		c.fail(i, err, nil)
 	} else {
 		c.results[i] = out
-		c.forget(i)
+		c.forget(i, i+1)
 	}
 	who.Finished(c, o)
-	if c.advance(i) && c.core.Begin() {
+	c.finished(i, i+1)
+}
+
+func (c *chunk[A, R]) CompletePlain(i int, results [][]byte) int {
+	k := c.task.result
+	if k == 0 {
+		return 0
+	}
+	end := c.take(i, min(i+len(results), len(c.args)))
+	if end == i {
+		return 0
+	}
+	var o Outcome
+	for j, b := range results[:end-i] {
+		if err := wire.DecodePlain(b, k, unsafe.Pointer(&c.results[i+j].V)); err != nil {
+			c.fail(i+j, decodeError(c.task.name, err), &o)
+		}
+	}
+	o.Succeeded = end - i - o.Failed
+	c.forget(i, end)
+	c.hears().Finished(c, o)
+	c.finished(i, end)
+	return end - i
+}
+
+// finished makes the items from i up to end visible, which are the caller's and counted.
+func (c *chunk[A, R]) finished(i, end int) {
+	if c.advance(i, end) && c.core.Begin() {
 		c.leave()
 		c.core.Publish().Go()
 	}
 	c.run.progress(c)
 }
 
-// take reports whether item i is the caller's to complete.
-func (c *chunk[A, R]) take(i int) bool {
+// take makes the items from i up to end the caller's to complete, or those before the
+// first that is somebody's, and returns where they end.
+func (c *chunk[A, R]) take(i, end int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.core.IsDone() {
+		return i
+	}
 	if c.ends == nil {
 		c.ends = make([]itemEnd, len(c.args))
 	}
-	if c.core.IsDone() || c.ends[i] != itemOpen {
-		return false
+	for ; i < end && c.ends[i] == itemOpen; i++ {
+		c.ends[i] = itemTaken
 	}
-	c.ends[i] = itemTaken
-	return true
+	return i
 }
 
-// advance makes item i visible, and those behind it that have waited for it. It
-// reports whether they were the last.
-func (c *chunk[A, R]) advance(i int) (all bool) {
+// advance makes the items from i up to end visible, and those behind them that have
+// waited for it. It reports whether they were the last.
+func (c *chunk[A, R]) advance(i, end int) (all bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ends[i] = itemDone // not before, or others would show an item that is not there
+	for ; i < end; i++ {
+		c.ends[i] = itemDone // not before, or others would show an item that is not there
+	}
 	n := int(c.prefix.Load())
 	for n < len(c.ends) && c.ends[n] == itemDone {
 		n++

@@ -20,7 +20,7 @@ import (
 type head struct {
 	ctx    context.Context // the caller's
 	host   Host            // set by Accept
-	lender Lender          // set by Run
+	lender Lender          // set by Run, or by Assign
 	rare   atomic.Pointer[rare]
 }
 
@@ -65,14 +65,24 @@ func (h *head) Context() context.Context { return h.ctx }
 func (h *head) Accept(host Host)         { h.host = host }
 func (h *head) sealed()                  {}
 
-// report says how items of c, whose head this is, ended.
-func (h *head) report(c Call, o Outcome) {
+// Assign and Assigned are Call's.
+
+func (h *head) Assign(l Lender)  { h.lender = l }
+func (h *head) Assigned() Lender { return h.lender }
+
+// A hearer is told how items of a call ended.
+type hearer interface{ Finished(c Call, o Outcome) }
+
+// hears returns who is told.
+func (h *head) hears() hearer {
 	if h.lender != nil {
-		h.lender.Finished(c, o)
-		return
+		return h.lender
 	}
-	h.host.Finished(c, o)
+	return h.host
 }
+
+// report says how items of c, whose head this is, ended.
+func (h *head) report(c Call, o Outcome) { h.hears().Finished(c, o) }
 
 // rarely returns the rare part, made now if need be.
 func (h *head) rarely() *rare {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"time"
+	"unsafe"
 
 	"example.com/futures/future"
 	"example.com/futures/internal/promise"
@@ -160,6 +161,8 @@ func (c *taskCall[A, R]) Portable() error {
 	return c.task.Portable()
 }
 
+func (c *taskCall[A, R]) Direct() bool { return c.task.callable() && c.task.Direct() }
+
 func (c *taskCall[A, R]) options() *options {
 	if c.task == nil {
 		return &noOptions
@@ -173,8 +176,10 @@ func (c *taskCall[A, R]) Priority() int          { return c.options().priority }
 
 func (c *taskCall[A, R]) Len() int           { return 1 }
 func (c *taskCall[A, R]) WaitsForRoom() bool { return false }
-func (c *taskCall[A, R]) Start() bool        { return c.cell.Core().Start() }
 func (c *taskCall[A, R]) IsDone() bool       { return c.cell.Core().IsDone() }
+
+func (c *taskCall[A, R]) Start() bool            { return c.cell.Core().Start() }
+func (c *taskCall[A, R]) StartAt(time.Time) bool { return c.Start() }
 
 func (c *taskCall[A, R]) Cancel(cause error) bool {
 	cbs, ok := c.cell.Core().Cancel(promise.CancelledError(cause))
@@ -286,17 +291,59 @@ func (c *taskCall[A, R]) Encode(_ int, enc Encoder) error {
 	if !held {
 		return future.ErrCancelled
 	}
-	return encode(enc, &c.arg)
+	k, _ := c.plain()
+	return encode(enc, &c.arg, k)
+}
+
+// plain returns how the argument and the result travel.
+func (c *taskCall[A, R]) plain() (arg, result wire.Plain) {
+	if c.task == nil {
+		return 0, 0
+	}
+	return c.task.arg, c.task.result
 }
 
 func (c *taskCall[A, R]) Complete(_ int, dec Decoder) error {
-	var out wire.Box[R]
-	err := decode(dec, &out)
+	_, k := c.plain()
+	v, err := decode[R](dec, k)
 	if err != nil {
 		err = decodeError(c.Task(), err)
 	}
-	c.finish(out.V, err)
+	c.finish(v, err)
 	return err
+}
+
+func (c *taskCall[A, R]) PackPlain(b []byte, from, to, room int) ([]byte, int) {
+	k, _ := c.plain()
+	if k == 0 || from >= min(to, 1) {
+		return b, from
+	}
+	core := c.cell.Core()
+	fits := false
+	if hold(core) {
+		b, fits = wire.AppendPacked(b, k, unsafe.Pointer(&c.arg.V), room)
+	}
+	if release(core) {
+		c.arg = wire.Box[A]{}
+	}
+	if !fits {
+		return b, from
+	}
+	return b, from + 1
+}
+
+func (c *taskCall[A, R]) CompletePlain(_ int, results [][]byte) int {
+	_, k := c.plain()
+	if k == 0 || len(results) == 0 {
+		return 0
+	}
+	var v R
+	err := wire.DecodePlain(results[0], k, unsafe.Pointer(&v))
+	if err != nil {
+		err = decodeError(c.Task(), err)
+	}
+	c.finish(v, err)
+	return 1
 }
 
 func (c *taskCall[A, R]) Fail(_ int, err error) {

@@ -25,13 +25,23 @@ type taskOf[A, R any] struct {
 	fn   func(context.Context, A) (R, error)
 	opts options
 
-	check *portability
+	arg, result wire.Plain // how they travel
+	check       *portability
 }
 
 // A portability is whether calls of a task can leave the process, once somebody asked.
 type portability struct {
-	once sync.Once
-	err  error
+	once   sync.Once
+	err    error
+	direct bool // see Call.Direct
+}
+
+// newTask returns what a Task refers to.
+func newTask[A, R any](name string, fn func(context.Context, A) (R, error), opts []CallOption) *taskOf[A, R] {
+	t := &taskOf[A, R]{name: name, fn: fn, check: new(portability)}
+	t.arg, t.result = wire.PlainOf(reflect.TypeFor[A]()), wire.PlainOf(reflect.TypeFor[R]())
+	t.opts = *t.opts.apply(opts)
+	return t
 }
 
 // registry has the named tasks of the program.
@@ -68,8 +78,7 @@ func NewTask[A, R any](name string, fn func(context.Context, A) (R, error), opts
 	if fn == nil {
 		panic(fmt.Sprintf("executor: NewTask(%q) with a nil function", name))
 	}
-	t := &taskOf[A, R]{name: name, fn: fn, check: new(portability)}
-	t.opts = *t.opts.apply(opts)
+	t := newTask(name, fn, opts)
 	registry.Lock()
 	defer registry.Unlock()
 	if old, ok := registry.byName[name]; ok {
@@ -87,9 +96,7 @@ func LocalTask[A, R any](fn func(context.Context, A) (R, error), opts ...CallOpt
 	if fn == nil {
 		panic("executor: LocalTask with a nil function")
 	}
-	t := &taskOf[A, R]{fn: fn, check: new(portability)}
-	t.opts = *t.opts.apply(opts)
-	return Task[A, R]{t}
+	return Task[A, R]{newTask("", fn, opts)}
 }
 
 // Name returns the name given to [NewTask], "" for a local task.
@@ -112,7 +119,8 @@ func (t *taskOf[A, R]) with(opts []CallOption) *taskOf[A, R] {
 	n := new(taskOf[A, R])
 	o := &noOptions
 	if t != nil {
-		n.name, n.fn, n.check, o = t.name, t.fn, t.check, &t.opts
+		*n = *t
+		o = &t.opts
 	}
 	n.opts = *o.apply(opts)
 	return n
@@ -130,20 +138,32 @@ func (t *taskOf[A, R]) Signature() string {
 
 // Portable returns nil if calls of t can leave the process.
 func (t *taskOf[A, R]) Portable() error {
-	t.check.once.Do(func() {
-		if t.name == "" {
-			t.check.err = notPortable("a closure cannot run in another process: make it a Task with NewTask, in a package variable")
-			return
-		}
-		if err := wire.CheckType(reflect.TypeFor[A]()); err != nil {
-			t.check.err = notPortable(fmt.Sprintf("the argument of task %q: %v", t.name, err))
-			return
-		}
-		if err := wire.CheckType(reflect.TypeFor[R]()); err != nil {
-			t.check.err = notPortable(fmt.Sprintf("the result of task %q: %v", t.name, err))
-		}
-	})
+	t.check.once.Do(t.look)
 	return t.check.err
+}
+
+// Direct reports whether the types of t are encoded without code of their own. They are
+// not if they are not encoded at all.
+func (t *taskOf[A, R]) Direct() bool {
+	t.check.once.Do(t.look)
+	return t.check.direct
+}
+
+// look finds out what check is to say.
+func (t *taskOf[A, R]) look() {
+	if t.name == "" {
+		t.check.err = notPortable("a closure cannot run in another process: make it a Task with NewTask, in a package variable")
+		return
+	}
+	if err := wire.CheckType(reflect.TypeFor[A]()); err != nil {
+		t.check.err = notPortable(fmt.Sprintf("the argument of task %q: %v", t.name, err))
+		return
+	}
+	if err := wire.CheckType(reflect.TypeFor[R]()); err != nil {
+		t.check.err = notPortable(fmt.Sprintf("the result of task %q: %v", t.name, err))
+		return
+	}
+	t.check.direct = wire.Direct(reflect.TypeFor[A]()) && wire.Direct(reflect.TypeFor[R]())
 }
 
 // notPortable returns an error that matches ErrNotPortable and says why.
@@ -151,33 +171,36 @@ func notPortable(why string) error { return fmt.Errorf("%w: %s", ErrNotPortable,
 
 // Serve is Function's.
 func (t *taskOf[A, R]) Serve(ctx context.Context, dec Decoder, reply func(result any, err error)) {
-	var out wire.Box[R]
+	var result any
 	var err error
 	returned := false
 	defer func() {
 		if !returned {
-			err = abnormal(recover())
+			result, err = nil, abnormal(recover())
 		}
-		if err != nil {
-			reply(nil, err)
-		} else {
-			reply(boxed(&out), nil)
-		}
+		reply(result, err)
 	}()
-	func() {
-		var arg wire.Box[A]
-		if err = decode(dec, &arg); err != nil {
-			err = fmt.Errorf("executor: task %q: decoding the argument: %w", t.name, err)
-			return
-		}
-		out.V, err = t.fn(ctx, arg.V)
-	}()
-	if err == nil {
-		if err = wire.CheckValue(&out); err != nil {
-			err = fmt.Errorf("executor: task %q: encoding the result: %w", t.name, err)
+	result, err = t.serve(ctx, dec)
+	returned = true
+}
+
+// serve returns what is to be replied.
+func (t *taskOf[A, R]) serve(ctx context.Context, dec Decoder) (result any, err error) {
+	arg, err := decode[A](dec, t.arg)
+	if err != nil {
+		return nil, fmt.Errorf("executor: task %q: decoding the argument: %w", t.name, err)
+	}
+	v, err := t.fn(ctx, arg)
+	if err != nil {
+		return nil, err
+	}
+	out := &wire.Box[R]{V: v}
+	if t.result == 0 {
+		if err := wire.CheckValue(out); err != nil {
+			return nil, fmt.Errorf("executor: task %q: encoding the result: %w", t.name, err)
 		}
 	}
-	returned = true
+	return boxed(out), nil
 }
 
 // abnormal returns the error of a function that did not return: v is what recover
@@ -199,19 +222,20 @@ func guarded(fn func() error) (err error) {
 	return fn()
 }
 
-// unit stands in for a value without bytes, which gob cannot carry.
-type unit = wire.Box[bool]
-
 // boxed returns what an Encoder is given for b.
 func boxed[T any](b *wire.Box[T]) any {
 	if unsafe.Sizeof(b.V) == 0 {
-		return &unit{}
+		return new(wire.Unit)
 	}
 	return b
 }
 
-// encode writes b.
-func encode[T any](enc Encoder, b *wire.Box[T]) error {
+// encode writes b, whose value travels as k says. A plain value runs nobody's code and
+// can hold nothing that has to be looked at; but only wire's own Encoder knows of it.
+func encode[T any](enc Encoder, b *wire.Box[T], k wire.Plain) error {
+	if e, ok := enc.(*wire.Encoder); ok && k != 0 {
+		return e.EncodePlain(k, unsafe.Pointer(&b.V))
+	}
 	return guarded(func() error {
 		if err := wire.CheckValue(b); err != nil {
 			return err
@@ -220,9 +244,22 @@ func encode[T any](enc Encoder, b *wire.Box[T]) error {
 	})
 }
 
-// decode reads b.
-func decode[T any](dec Decoder, b *wire.Box[T]) error {
-	return guarded(func() error { return dec.Decode(boxed(b)) })
+// decode reads what encode wrote.
+func decode[T any](dec Decoder, k wire.Plain) (T, error) {
+	if d, ok := dec.(*wire.Value); ok && k != 0 {
+		var v T
+		err := d.DecodePlain(k, unsafe.Pointer(&v))
+		return v, err
+	}
+	return decodeBox[T](dec)
+}
+
+// decodeBox has dec, which may be anybody's, read a Box. It is apart from decode so that
+// a plain value needs none.
+func decodeBox[T any](dec Decoder) (T, error) {
+	b := new(wire.Box[T])
+	err := guarded(func() error { return dec.Decode(boxed(b)) })
+	return b.V, err
 }
 
 // A Bound is a task with its argument: what a pool runs in each new worker as its
@@ -284,7 +321,7 @@ func (b Bound) Run(ctx context.Context) error {
 	return b.b.Run(ctx)
 }
 
-func (b *boundOf[A, R]) Encode(enc Encoder) error { return encode(enc, &b.arg) }
+func (b *boundOf[A, R]) Encode(enc Encoder) error { return encode(enc, &b.arg, b.taskOf.arg) }
 
 func (b *boundOf[A, R]) Run(ctx context.Context) error {
 	return guarded(func() error {
