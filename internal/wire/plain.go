@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"reflect"
+	"slices"
 	"unsafe"
 )
 
@@ -26,26 +28,46 @@ import (
 type Plain uint8
 
 // Each of the others is the type's reflect.Kind.
-const (
-	plainBytes = Plain(reflect.Slice)
-	plainEmpty = Plain(reflect.Struct)
-)
+const plainEmpty = Plain(reflect.Struct)
+
+// goTypes are Go's own types among the plain ones. They have no methods.
+var goTypes = [...]reflect.Type{
+	reflect.Bool:       reflect.TypeFor[bool](),
+	reflect.Int:        reflect.TypeFor[int](),
+	reflect.Int8:       reflect.TypeFor[int8](),
+	reflect.Int16:      reflect.TypeFor[int16](),
+	reflect.Int32:      reflect.TypeFor[int32](),
+	reflect.Int64:      reflect.TypeFor[int64](),
+	reflect.Uint:       reflect.TypeFor[uint](),
+	reflect.Uint8:      reflect.TypeFor[uint8](),
+	reflect.Uint16:     reflect.TypeFor[uint16](),
+	reflect.Uint32:     reflect.TypeFor[uint32](),
+	reflect.Uint64:     reflect.TypeFor[uint64](),
+	reflect.Uintptr:    reflect.TypeFor[uintptr](),
+	reflect.Float32:    reflect.TypeFor[float32](),
+	reflect.Float64:    reflect.TypeFor[float64](),
+	reflect.Complex64:  reflect.TypeFor[complex64](),
+	reflect.Complex128: reflect.TypeFor[complex128](),
+	reflect.Slice:      reflect.TypeFor[[]byte](),
+	reflect.String:     reflect.TypeFor[string](),
+	reflect.Struct:     reflect.TypeFor[struct{}](),
+}
 
 // PlainOf returns how values of t travel. A type that encodes itself is not plain, and
 // neither is one that has half of what that takes, which [CheckType] refuses.
 func PlainOf(t reflect.Type) Plain {
 	k := t.Kind()
-	switch {
-	case k >= reflect.Bool && k <= reflect.Complex128, k == reflect.String:
-	case k == reflect.Slice && t.Elem() == reflect.TypeFor[byte]():
-	case k == reflect.Struct && t.NumField() == 0:
-	default:
+	if int(k) >= len(goTypes) || goTypes[k] == nil {
 		return 0
 	}
-	if t.PkgPath() != "" { // Go's own have no methods
-		if p := planOf(t); p.err != nil || p.itself {
-			return 0
-		}
+	if t == goTypes[k] {
+		return Plain(k)
+	}
+	if k == reflect.Slice && t.Elem() != reflect.TypeFor[byte]() || k == reflect.Struct && t.NumField() > 0 {
+		return 0
+	}
+	if p := planOf(t); p.err != nil || p.itself {
+		return 0
 	}
 	return Plain(k)
 }
@@ -175,7 +197,7 @@ func DecodePlain(b []byte, k Plain, p unsafe.Pointer) error {
 		return nil
 	}
 	if n := k.Len(p); len(b) != n {
-		return fmt.Errorf("wire: %d bytes for a %v, which takes %d", len(b), reflect.Kind(k), n)
+		return fmt.Errorf("wire: %d bytes for %v, which takes %d", len(b), reflect.Kind(k), n)
 	}
 	switch reflect.Kind(k) {
 	case reflect.Bool:
@@ -206,14 +228,14 @@ func DecodePlain(b []byte, k Plain, p unsafe.Pointer) error {
 }
 
 func rangeError(k Plain) error {
-	return fmt.Errorf("wire: a number that is out of range for a %v", reflect.Kind(k))
+	return fmt.Errorf("wire: a number out of range for %v", reflect.Kind(k))
 }
 
 // setWord stores a number at p, and reports false if it does not fit.
 func setWord(k Plain, p unsafe.Pointer, x uint64) bool {
 	switch reflect.Kind(k) {
 	case reflect.Int:
-		*(*int)(p) = int(x)
+		return set[int](p, x)
 	case reflect.Int8:
 		return set[int8](p, x)
 	case reflect.Int16:
@@ -273,14 +295,62 @@ func packedLen(n int) int {
 	return size + n
 }
 
-// AppendPacked adds the value at p to b, with its length before it, if that takes no
-// more than room bytes, and reports whether it did. [Cut] takes it off again.
-func AppendPacked(b []byte, k Plain, p unsafe.Pointer, room int) ([]byte, bool) {
-	n := k.Len(p)
-	if room < n || packedLen(n) > room {
-		return b, false
+// AppendPacked adds n values, of which the first is at p and each of the others stride
+// bytes behind the one before, to b, as long as that adds no more than room bytes. Each
+// has its length before it, as [Cut] wants it. It returns how many it has added.
+func AppendPacked(b []byte, k Plain, p unsafe.Pointer, stride uintptr, n, room int) ([]byte, int) {
+	if k.words() {
+		const each = 1 + 8
+		n = min(n, max(room, 0)/each)
+		b = slices.Grow(b, n*each)
+		to := b[len(b) : len(b)+n*each]
+		for i := range n {
+			to[0] = 8
+			binary.LittleEndian.PutUint64(to[1:], *(*uint64)(unsafe.Add(p, uintptr(i)*stride)))
+			to = to[each:]
+		}
+		return b[:len(b)+n*each], n
 	}
-	return AppendPlain(binary.AppendUvarint(b, uint64(n)), k, p), true
+	for i := range n {
+		at := unsafe.Add(p, uintptr(i)*stride)
+		size := k.Len(at)
+		if size > room || packedLen(size) > room {
+			return b, i
+		}
+		room -= packedLen(size)
+		b = AppendPlain(binary.AppendUvarint(b, uint64(size)), k, at)
+	}
+	return b, n
+}
+
+// DecodePacked decodes values of which the first goes to p and each of the others
+// stride bytes behind the one before, up to the first that cannot be decoded. It
+// returns how many it has decoded, and what is wrong with the next.
+func DecodePacked(values [][]byte, k Plain, p unsafe.Pointer, stride uintptr) (n int, err error) {
+	if k.words() {
+		for n < len(values) && len(values[n]) == 8 {
+			*(*uint64)(unsafe.Add(p, uintptr(n)*stride)) = binary.LittleEndian.Uint64(values[n])
+			n++
+		}
+	}
+	for ; n < len(values); n++ {
+		if err := DecodePlain(values[n], k, unsafe.Add(p, uintptr(n)*stride)); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// words reports whether values are in memory as they travel, but for the order of their
+// bytes: in 64 bits.
+func (k Plain) words() bool {
+	switch reflect.Kind(k) {
+	case reflect.Int64, reflect.Uint64, reflect.Float64:
+		return true
+	case reflect.Int, reflect.Uint:
+		return bits.UintSize == 64
+	}
+	return false
 }
 
 // A plainly is a value that knows whether it is plain: a *[Box], or a *[Unit].

@@ -178,7 +178,12 @@ type Value struct {
 }
 
 // Reset makes m the plain value in b.
-func (m *Value) Reset(b []byte) { *m = Value{plain: b} }
+func (m *Value) Reset(b []byte) {
+	if m.dec != nil {
+		*m = Value{}
+	}
+	m.plain = b
+}
 
 // DecodePlain decodes the value to p, of a type whose Plain is k, as Decode does into a
 // [Box].
