@@ -46,7 +46,9 @@ type chunk[A, R any] struct {
 	errs atomic.Pointer[[]failure] // nil until an item fails; set under mu, its items before prefix
 
 	mu    sync.Mutex // guards the fields below; a leaf
-	ends  []itemEnd  // nil until an item is completed out of order
+	front int        // the items below are taken: as long as all are in order, that says it all
+	ends  []itemEnd  // of the others; nil until an item is completed out of order
+	whole bool       // all items were completed one by one, and it is over by that
 	cause error      // why it was cancelled or interrupted
 }
 
@@ -55,8 +57,8 @@ type itemEnd uint8
 
 const (
 	itemOpen  itemEnd = iota
-	itemTaken         // somebody completes it
-	itemDone          // its result is there, and was counted
+	itemTaken         // somebody completes it, or prefix is beyond it
+	itemDone          // its result is there, and was counted, but prefix is before it
 )
 
 // A failure is the error of an item.
@@ -170,7 +172,7 @@ func (c *chunk[A, R]) fail(i int, err error, o *Outcome) {
 
 // forget lets go of the arguments of the items from i up to end, which are done.
 func (c *chunk[A, R]) forget(i, end int) {
-	if !c.run.unordered && c.core.Bits.Load()&holding == 0 {
+	if !c.run.unordered && !held(&c.core) {
 		clear(c.args[i:end])
 	}
 }
@@ -190,13 +192,13 @@ func (c *chunk[A, R]) clock() {
 }
 
 func (c *chunk[A, R]) Encode(i int, enc Encoder) error {
-	held := hold(&c.core)
+	there := hold(&c.core)
 	defer func() {
 		if release(&c.core) {
 			clear(c.args)
 		}
 	}()
-	if !held {
+	if !there {
 		return promise.ErrCancelled
 	}
 	return encode(enc, &c.args[i], c.task.arg)
@@ -208,13 +210,9 @@ func (c *chunk[A, R]) PackPlain(b []byte, from, to, room int) ([]byte, int) {
 		return b, from
 	}
 	if hold(&c.core) {
-		for ; from < to; from++ {
-			before, fits := len(b), false
-			if b, fits = wire.AppendPacked(b, k, unsafe.Pointer(&c.args[from].V), room); !fits {
-				break
-			}
-			room -= len(b) - before
-		}
+		var n int
+		b, n = wire.AppendPacked(b, k, unsafe.Pointer(&c.args[from].V), unsafe.Sizeof(c.args[from]), to-from, room)
+		from += n
 	}
 	if release(&c.core) {
 		clear(c.args)
@@ -267,9 +265,12 @@ func (c *chunk[A, R]) CompletePlain(i int, results [][]byte) int {
 		return 0
 	}
 	var o Outcome
-	for j, b := range results[:end-i] {
-		if err := wire.DecodePlain(b, k, unsafe.Pointer(&c.results[i+j].V)); err != nil {
-			c.fail(i+j, decodeError(c.task.name, err), &o)
+	results = results[:end-i]
+	for at := i; at < end; {
+		n, err := wire.DecodePacked(results[at-i:], k, unsafe.Pointer(&c.results[at].V), unsafe.Sizeof(c.results[at]))
+		if at += n; err != nil {
+			c.fail(at, decodeError(c.task.name, err), &o)
+			at++
 		}
 	}
 	o.Succeeded = end - i - o.Failed
@@ -281,7 +282,7 @@ func (c *chunk[A, R]) CompletePlain(i int, results [][]byte) int {
 
 // finished makes the items from i up to end visible, which are the caller's and counted.
 func (c *chunk[A, R]) finished(i, end int) {
-	if c.advance(i, end) && c.core.Begin() {
+	if c.advance(i, end) {
 		c.leave()
 		c.core.Publish().Go()
 	}
@@ -293,35 +294,52 @@ func (c *chunk[A, R]) finished(i, end int) {
 func (c *chunk[A, R]) take(i, end int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.core.IsDone() {
+	if c.core.IsDone() || i < c.front {
 		return i
 	}
-	if c.ends == nil {
-		c.ends = make([]itemEnd, len(c.args))
+	if i == c.front && c.ends == nil {
+		c.front = max(i, end)
+		return c.front
 	}
-	for ; i < end && c.ends[i] == itemOpen; i++ {
-		c.ends[i] = itemTaken
+	ends := c.itemEnds()
+	for ; i < end && ends[i] == itemOpen; i++ {
+		ends[i] = itemTaken
 	}
 	return i
 }
 
+// itemEnds returns ends, made now if need be. mu is held.
+func (c *chunk[A, R]) itemEnds() []itemEnd {
+	if c.ends == nil {
+		c.ends = make([]itemEnd, len(c.args))
+	}
+	return c.ends
+}
+
 // advance makes the items from i up to end visible, and those behind them that have
-// waited for it. It reports whether they were the last.
-func (c *chunk[A, R]) advance(i, end int) (all bool) {
+// waited for it. It reports whether they were the last, and the chunk is the caller's to
+// publish: it is over before anybody sees them all.
+func (c *chunk[A, R]) advance(i, end int) (over bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for ; i < end; i++ {
-		c.ends[i] = itemDone // not before, or others would show an item that is not there
-	}
 	n := int(c.prefix.Load())
+	if n == i {
+		n = end
+	} else {
+		ends := c.itemEnds()
+		for ; i < end; i++ {
+			ends[i] = itemDone // not before, or others would show an item that is not there
+		}
+	}
 	for n < len(c.ends) && c.ends[n] == itemDone {
 		n++
 	}
-	if all = n == len(c.args); all {
+	if n == len(c.args) {
 		c.clock()
+		c.whole = c.core.Begin()
 	}
 	c.prefix.Store(int64(n))
-	return all
+	return c.whole
 }
 
 // progressed reports whether items are done that were not yielded.
@@ -336,10 +354,18 @@ func (c *chunk[A, R]) failures() []failure {
 	return nil
 }
 
-// ranHere reports whether c, which is done, was run by Run alone, and nobody reads its
-// arguments any more: an Encode that comes now finds that c is over and leaves them be.
-func (c *chunk[A, R]) ranHere() bool {
+// recycle returns the arguments and results of c, which is done, if nobody reads or writes
+// them any more. An Encode that comes now finds that c is over and leaves them be; but who
+// cancels c may still clear them.
+func (c *chunk[A, R]) recycle() (b buffers[A, R], ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.ends == nil && c.core.Bits.Load() == inRun
+	switch {
+	case c.front == 0 && c.ends == nil && c.core.Bits.Load() == inRun: // Run alone has run it
+	case c.whole && c.core.Bits.Load()&inRun == 0 && !held(&c.core):
+		clear(c.args) // an argument that an Encode read when its item was done is still there
+	default:
+		return b, false
+	}
+	return buffers[A, R]{c.args[:cap(c.args)], c.results[:cap(c.results)]}, true
 }

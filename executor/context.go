@@ -34,8 +34,8 @@ type rare struct {
 // The Bits of a call's core.
 const (
 	inRun      = 1 << iota // Run has begun
-	holding                // Encode reads the argument
 	dropWanted             // the call is over: the argument goes once Encode has read it
+	holding                // from here on: how many read the argument, each in an Encode or PackPlain
 )
 
 // ending is how the context of a running task ends.
@@ -148,18 +148,22 @@ func limited(ctx context.Context, d time.Duration) (context.Context, context.Can
 // hold keeps the argument while Encode reads it, and reports false if the call is
 // over. Either way release follows, and reports whether the argument is to be dropped.
 func hold(core *promise.Core) bool {
-	core.Bits.Or(holding)
+	core.Bits.Add(holding)
 	return !core.Over()
 }
 
 func release(core *promise.Core) (drop bool) {
-	return core.Bits.And(^uint32(holding))&dropWanted != 0
+	bits := core.Bits.Add(^uint32(holding - 1))
+	return bits < holding && bits&dropWanted != 0
 }
+
+// held reports whether Encode reads the argument.
+func held(core *promise.Core) bool { return core.Bits.Load() >= holding }
 
 // mayDrop reports whether the caller, for whom the core is over, may drop the
 // argument now: if Encode reads it, release says so later.
 func mayDrop(core *promise.Core) bool {
-	return core.Bits.Load()&holding == 0 || core.Bits.Or(dropWanted)&holding == 0
+	return !held(core) || core.Bits.Or(dropWanted) < holding
 }
 
 // The methods of a task's context. Each kind of call has a type of its own for it,

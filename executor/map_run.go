@@ -283,8 +283,8 @@ func (r *mapRun[A, R]) endedBy(c *chunk[A, R], f failure) bool {
 // retire lets go of c, all of which was yielded.
 func (r *mapRun[A, R]) retire(c *chunk[A, R]) {
 	r.measure(c)
-	if c.ranHere() {
-		r.spare = append(r.spare, buffers[A, R]{c.args[:cap(c.args)], c.results[:cap(c.results)]})
+	if b, ok := c.recycle(); ok {
+		r.spare = append(r.spare, b)
 	}
 	r.drop(c)
 }

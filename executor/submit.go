@@ -282,13 +282,13 @@ func (c *taskCall[A, R]) finish(v R, err error) {
 
 func (c *taskCall[A, R]) Encode(_ int, enc Encoder) error {
 	core := c.cell.Core()
-	held := hold(core)
+	there := hold(core)
 	defer func() {
 		if release(core) {
 			c.arg = wire.Box[A]{}
 		}
 	}()
-	if !held {
+	if !there {
 		return future.ErrCancelled
 	}
 	k, _ := c.plain()
@@ -319,17 +319,14 @@ func (c *taskCall[A, R]) PackPlain(b []byte, from, to, room int) ([]byte, int) {
 		return b, from
 	}
 	core := c.cell.Core()
-	fits := false
+	n := 0
 	if hold(core) {
-		b, fits = wire.AppendPacked(b, k, unsafe.Pointer(&c.arg.V), room)
+		b, n = wire.AppendPacked(b, k, unsafe.Pointer(&c.arg.V), 0, 1, room)
 	}
 	if release(core) {
 		c.arg = wire.Box[A]{}
 	}
-	if !fits {
-		return b, from
-	}
-	return b, from + 1
+	return b, from + n
 }
 
 func (c *taskCall[A, R]) CompletePlain(_ int, results [][]byte) int {
