@@ -3,6 +3,8 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,4 +96,65 @@ func TestCallContextAfterFunc(t *testing.T) {
 		}
 		require.Equal(t, []string{"first", "late"}, all)
 	})
+}
+
+// Whoever asks for a context's end while it ends hears of it, once, however the steps of
+// the two meet; and so does every context that derives from it.
+func TestCallContextEndsUnderWay(t *testing.T) {
+	contexts := worker.Contexts()
+	for range 2000 {
+		ctx, finish := contexts()
+		var all sync.WaitGroup
+		var ran atomic.Int32
+		all.Go(func() { finish(false, errReason) })
+		all.Go(func() { finish(false, errReason) })
+		for range 2 {
+			all.Go(func() {
+				<-ctx.Done()
+				if !errors.Is(ctx.Err(), context.Canceled) || !errors.Is(context.Cause(ctx), errReason) {
+					t.Errorf("done with %v because of %v", ctx.Err(), context.Cause(ctx))
+				}
+			})
+			all.Go(func() {
+				child, cancel := context.WithCancel(ctx)
+				defer cancel()
+				<-child.Done()
+				if !errors.Is(context.Cause(child), errReason) {
+					t.Errorf("the child is done because of %v", context.Cause(child))
+				}
+			})
+		}
+		all.Add(1)
+		stop := context.AfterFunc(ctx, func() {
+			if ran.Add(1) == 1 {
+				all.Done()
+			}
+		})
+		all.Wait()
+		if stop() || ran.Load() != 1 {
+			t.Fatalf("ran %d times", ran.Load())
+		}
+	}
+}
+
+// Contexts that were made together end each by itself.
+func TestCallContextsAreApart(t *testing.T) {
+	contexts := worker.Contexts()
+	var kept []context.Context
+	for i := range 100 {
+		ctx, finish := contexts()
+		if i%2 == 0 {
+			finish(false, nil)
+		}
+		kept = append(kept, ctx)
+	}
+	for i, ctx := range kept {
+		require.Equal(t, i%2 == 0, ctx.Err() != nil)
+		select {
+		case <-ctx.Done():
+			require.Zero(t, i%2)
+		default:
+			require.NotZero(t, i%2)
+		}
+	}
 }
