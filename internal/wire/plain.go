@@ -369,6 +369,20 @@ func (u *Unit) plain() (Plain, unsafe.Pointer) { return plainEmpty, unsafe.Point
 
 // plainIn returns how what v points to travels, and where it is.
 func plainIn(v any) (Plain, unsafe.Pointer) {
+	switch b := v.(type) { // the usual ones, which cost a comparison here
+	case *Box[int]:
+		return Plain(reflect.Int), unsafe.Pointer(&b.V)
+	case *Box[int64]:
+		return Plain(reflect.Int64), unsafe.Pointer(&b.V)
+	case *Box[float64]:
+		return Plain(reflect.Float64), unsafe.Pointer(&b.V)
+	case *Box[bool]:
+		return Plain(reflect.Bool), unsafe.Pointer(&b.V)
+	case *Box[string]:
+		return Plain(reflect.String), unsafe.Pointer(&b.V)
+	case *Box[[]byte]:
+		return Plain(reflect.Slice), unsafe.Pointer(&b.V)
+	}
 	if b, ok := v.(plainly); ok {
 		return b.plain()
 	}
