@@ -18,21 +18,30 @@ import (
 // looks whether the context has ended; who ends the context notes that, and then looks
 // for the rest.
 type callContext struct {
-	deadline *time.Time // nil: none
-	end      atomic.Pointer[ending]
-	rest     atomic.Pointer[listeners] // nil until somebody asks for it
+	rest  atomic.Pointer[contextRest] // nil until it is needed
+	state atomic.Uint32
 }
 
-// An ending is how a context has ended: as ctx has.
-type ending struct{ ctx context.Context }
+// The states of a callContext: open, and then, for good, one of the others.
+const (
+	open      uint32 = iota
+	cancelled        // without a cause, as an item is that has returned
+	ended            // as rest.end says
+)
 
-// listeners are what hears of a context's end.
-type listeners struct {
+// A contextRest is what few contexts need.
+type contextRest struct {
+	deadline time.Time // fixed by next; zero: none
+	end      atomic.Pointer[ending]
+
 	mu     sync.Mutex // guards the fields below; nothing is called under it
 	closed bool
 	done   chan struct{}        // nil until Done is called
 	after  map[*func()]struct{} // what to call at the end
 }
+
+// An ending is how a context has ended: as ctx has.
+type ending struct{ ctx context.Context }
 
 // A contextMaker makes contexts, several at a time: one of its own costs an item more than
 // a cheap task does. None is used twice, for a task may keep its context. It is not safe
@@ -51,7 +60,7 @@ func (m *contextMaker) next(deadline time.Time) *callContext {
 	c := &m.slab[0]
 	m.slab = m.slab[1:]
 	if !deadline.IsZero() {
-		c.setDeadline(deadline)
+		c.rest.Store(&contextRest{deadline: deadline})
 	}
 	return c
 }
@@ -60,41 +69,49 @@ func newCallContext(deadline time.Time) *callContext {
 	return (&contextMaker{slab: make([]callContext, 1)}).next(deadline)
 }
 
-// setDeadline is apart, so that a context without one has nothing to allocate.
-func (c *callContext) setDeadline(deadline time.Time) { c.deadline = &deadline }
-
 func (c *callContext) Deadline() (time.Time, bool) {
-	if c.deadline == nil {
-		return time.Time{}, false
+	if r := c.rest.Load(); r != nil {
+		return r.deadline, !r.deadline.IsZero()
 	}
-	return *c.deadline, true
+	return time.Time{}, false
 }
 
 func (c *callContext) Done() <-chan struct{} {
-	l := c.listeners()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.done == nil {
-		l.done = make(chan struct{})
-		if l.closed {
-			close(l.done)
+	r := c.listening()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.done == nil {
+		r.done = make(chan struct{})
+		if r.closed {
+			close(r.done)
 		}
 	}
-	return l.done
+	return r.done
 }
 
 func (c *callContext) Err() error {
-	if end := c.end.Load(); end != nil {
-		return end.ctx.Err()
+	if end := c.ended(); end != nil {
+		return end.Err()
 	}
 	return nil
 }
 
 // Value lets context.Cause find the cause: it asks for a cancelled context under a
-// key of its own, and what end has is one.
+// key of its own, and what ended returns is one.
 func (c *callContext) Value(key any) any {
-	if end := c.end.Load(); end != nil {
-		return end.ctx.Value(key)
+	if end := c.ended(); end != nil {
+		return end.Value(key)
+	}
+	return nil
+}
+
+// ended returns a context that has ended as this one has; nil if it has not.
+func (c *callContext) ended() context.Context {
+	switch c.state.Load() {
+	case cancelled:
+		return withoutCause
+	case ended:
+		return c.rest.Load().end.Load().ctx
 	}
 	return nil
 }
@@ -102,89 +119,94 @@ func (c *callContext) Value(key any) any {
 // AfterFunc lets contexts that derive from this one hear of its end without a
 // goroutine each.
 func (c *callContext) AfterFunc(fn func()) (stop func() bool) {
-	l := c.listeners()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+	r := c.listening()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
 		go fn()
 		return func() bool { return false }
 	}
-	if l.after == nil {
-		l.after = map[*func()]struct{}{}
+	if r.after == nil {
+		r.after = map[*func()]struct{}{}
 	}
 	key := &fn
-	l.after[key] = struct{}{}
+	r.after[key] = struct{}{}
 	return func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		_, there := l.after[key]
-		delete(l.after, key)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		_, there := r.after[key]
+		delete(r.after, key)
 		return there
 	}
 }
 
-// listeners returns the listeners, made now if need be. They know if the context has
-// ended.
-func (c *callContext) listeners() *listeners {
-	l := c.rest.Load()
-	if l == nil {
-		l = new(listeners)
-		if !c.rest.CompareAndSwap(nil, l) {
-			l = c.rest.Load()
-		}
-	}
-	if c.end.Load() != nil { // finish may have come too early to see them
-		for fn := range l.close() {
+// listening returns the rest, which knows if the context has ended.
+func (c *callContext) listening() *contextRest {
+	r := c.more()
+	if c.state.Load() != open { // finish may have come too early to see it
+		for fn := range r.close() {
 			go (*fn)() // the caller may hold locks that it takes
 		}
 	}
-	return l
+	return r
+}
+
+// more returns the rest, made now if need be.
+func (c *callContext) more() *contextRest {
+	if r := c.rest.Load(); r != nil {
+		return r
+	}
+	c.rest.CompareAndSwap(nil, new(contextRest))
+	return c.rest.Load()
 }
 
 // close tells those who wait for done, and returns what else is to be told.
-func (l *listeners) close() (after map[*func()]struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+func (r *contextRest) close() (after map[*func()]struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
 		return nil
 	}
-	l.closed = true
-	if l.done != nil {
-		close(l.done)
+	r.closed = true
+	if r.done != nil {
+		close(r.done)
 	}
-	after, l.after = l.after, nil
+	after, r.after = r.after, nil
 	return after
 }
 
-// over is the ending of an item that has returned, or was cancelled without a cause.
-var over = func() *ending {
+// withoutCause is a context that was cancelled without a cause.
+var withoutCause = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	return &ending{ctx}
+	return ctx
 }()
 
 // finish ends the context: as one whose deadline has passed, or as one that was
 // cancelled. The first end counts.
 func (c *callContext) finish(deadline bool, cause error) {
-	end := over
-	switch {
-	case c.end.Load() != nil:
-		return
-	case deadline:
-		ctx, cancel := context.WithDeadlineCause(context.Background(), time.Unix(0, 0), cause)
-		defer cancel()
-		end = &ending{ctx}
-	case cause != nil:
-		ctx, cancel := context.WithCancelCause(context.Background())
-		cancel(cause)
-		end = &ending{ctx}
+	to := cancelled
+	if (deadline || cause != nil) && c.state.Load() == open {
+		to = ended
+		c.more().end.CompareAndSwap(nil, newEnding(deadline, cause)) // or another is there, and to be the end
 	}
-	if !c.end.CompareAndSwap(nil, end) {
+	if !c.state.CompareAndSwap(open, to) {
 		return
 	}
-	if l := c.rest.Load(); l != nil {
-		for fn := range l.close() {
+	if r := c.rest.Load(); r != nil {
+		for fn := range r.close() {
 			(*fn)()
 		}
 	}
+}
+
+func newEnding(deadline bool, cause error) *ending {
+	if deadline {
+		ctx, cancel := context.WithDeadlineCause(context.Background(), time.Unix(0, 0), cause)
+		cancel()
+		return &ending{ctx}
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(cause)
+	return &ending{ctx}
 }
