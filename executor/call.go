@@ -111,7 +111,8 @@ type Call interface {
 	// Encode writes the argument of item i with enc. With the Encoder of package
 	// internal/wire, and so for the backends of this module, one whose type is plain (a
 	// bool, a number, a string, a []byte, a struct{}, or a type made of one of them that
-	// does not encode itself) travels as its bytes, not as gob's. Encode fails without side effects
+	// does not encode itself) travels as its bytes, not as gob's, and so does a large
+	// []byte inside of a struct. Encode fails without side effects
 	// if the argument cannot be encoded, and with a panic's error if it panics. It
 	// answers an error that matches future.ErrCancelled if the call is cancelled by then.
 	Encode(i int, enc Encoder) error

@@ -63,7 +63,7 @@ type mapRun[A, R any] struct {
 func newMapRun[A, R any](ctx context.Context, ex Executor, task *taskOf[A, R], unordered bool) *mapRun[A, R] {
 	r := &mapRun[A, R]{
 		ctx: ctx, ex: ex, task: task, unordered: unordered, lender: lend.From(ctx),
-		workers: capacity(ex), pace: pace{1, 1, 1}, bell: make(chan struct{}, 1),
+		workers: capacity(ex), pace: pace{1, 1, 1, 2}, bell: make(chan struct{}, 1),
 	}
 	if n := task.opts.chunk; n > 0 {
 		r.pace.size = n

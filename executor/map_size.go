@@ -17,6 +17,8 @@ const (
 	chunkTime   = 500 * time.Microsecond
 	chunkGrowth = 4
 	chunkMax    = 1 << 14
+	flightTime  = 200 * time.Microsecond // of work that a worker has, in chunks of a given size
+	flightMax   = 64
 	batchTime   = 20 * chunkTime // a batch that fills more slowly has a slow input
 )
 
@@ -42,6 +44,7 @@ type pace struct {
 	size    int // items
 	stretch int // items between two publications
 	tell    int // items between two wake-ups of a consumer who waits
+	flight  int // chunks in flight that keep a worker busy
 }
 
 // buffer returns how many inputs may be ahead of the consumer.
@@ -49,7 +52,7 @@ func (r *mapRun[A, R]) buffer() int {
 	if r.task.opts.buffer > 0 {
 		return r.task.opts.buffer
 	}
-	chunks := 2 * (r.workers + 1)
+	chunks := max(r.pace.flight, 2) * (r.workers + 1)
 	if r.pace.size > math.MaxInt/chunks {
 		return math.MaxInt
 	}
@@ -63,7 +66,8 @@ func (r *mapRun[A, R]) measure(c *chunk[A, R]) {
 	each := max(1, time.Duration(c.took.Load())/time.Duration(len(c.args)))
 	r.pace.stretch = max(1, int(stretchTime/each))
 	r.pace.tell = max(1, int(tellTime/each))
-	if r.task.opts.chunk > 0 {
+	if size := r.task.opts.chunk; size > 0 {
+		r.pace.flight = min(int(flightTime/(each*time.Duration(size))), flightMax)
 		return
 	}
 	n := min(int(chunkTime/each), chunkGrowth*len(c.args), chunkMax)

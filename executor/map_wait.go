@@ -78,6 +78,20 @@ func (r *mapRun[A, R]) pop() *chunk[A, R] {
 	return c
 }
 
+// until is what a helper is asked to bring on.
+type until func() bool
+
+func (u until) IsDone() bool { return u() }
+
+// settle has the backend complete what its workers have answered.
+func (r *mapRun[A, R]) settle() {
+	if len(r.flight) > 0 {
+		if h, ok := r.flight[0].host.(helper); ok {
+			h.Settle()
+		}
+	}
+}
+
 // wait waits until found reports true, or ctx has ended. What is there when ctx ends
 // is found.
 func (r *mapRun[A, R]) wait(found func() bool) {
@@ -85,8 +99,21 @@ func (r *mapRun[A, R]) wait(found func() bool) {
 		return
 	}
 	if r.ctx.Err() != nil {
+		r.settle()
 		found()
 		return
+	}
+	if len(r.flight) > 0 {
+		if h, ok := r.flight[0].host.(helper); ok {
+			come := false
+			h.Help(r.ctx, r.flight[0], until(func() bool {
+				come = come || found()
+				return come
+			}))
+			if come {
+				return
+			}
+		}
 	}
 	if r.lender != nil {
 		r.lender.Lend()
@@ -105,6 +132,7 @@ func (r *mapRun[A, R]) wait(found func() bool) {
 		case <-r.timer.C:
 			r.hungry.Store(true)
 		case <-r.ctx.Done():
+			r.settle()
 			found()
 			return
 		}

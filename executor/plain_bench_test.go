@@ -90,7 +90,7 @@ func benchMessages(b *testing.B, ctx context.Context, fn executor.Function, arg 
 		if err != nil {
 			b.Fatal(err)
 		}
-		return wire.Frame{Header: wire.Header{Flags: flags}, Payload: slices.Clone(payload)}
+		return wire.Frame{Header: wire.Header{Flags: flags}, Payload: slices.Clone(payload.Bytes())}
 	}
 	first, f := next(), next()
 	serve := func(f wire.Frame) {
@@ -185,7 +185,7 @@ func (m *mirror) oneByOne(c executor.Call) error {
 		if err != nil {
 			return err
 		}
-		f := wire.Frame{Header: wire.Header{Flags: flags}, Payload: payload}
+		f := wire.Frame{Header: wire.Header{Flags: flags}, Payload: payload.Bytes()}
 		if err := m.dec.Message(f, func(v *wire.Value) error { return c.Complete(i, v) }); err != nil {
 			return err
 		}

@@ -372,8 +372,14 @@ func TestDirect(t *testing.T) {
 	executor.Submit(ctx, e, executor.LocalTask(func(context.Context, int) (int, error) { return 0, nil }), 1)
 	executor.SubmitFunc(ctx, e, func(context.Context) (int, error) { return 0, nil })
 	for i, want := range []struct{ direct, packs, completes bool }{
-		{true, true, true}, {true, true, true}, {true, false, false}, {false, false, true}, {false, false, true},
-		{false, false, true}, {false, true, true}, {false, false, false},
+		{true, true, true},
+		{true, true, true},
+		{true, false, false},
+		{false, false, true},
+		{false, false, true},
+		{false, false, true},
+		{false, true, true},
+		{false, false, false},
 	} {
 		c := <-e.calls
 		require.Equal(t, want.direct, c.Direct(), i)
@@ -438,7 +444,7 @@ func TestPlainOneWay(t *testing.T) {
 	var dec wire.Decoder
 	payload, flags, err := enc.Message(func(e *wire.Encoder) error { return e.Encode(&wire.Box[[]int]{V: []int{1}}) })
 	require.NoError(t, err)
-	require.NoError(t, dec.Message(wire.Frame{Header: wire.Header{Flags: flags}, Payload: payload}, func(v *wire.Value) error {
+	require.NoError(t, dec.Message(wire.Frame{Header: wire.Header{Flags: flags}, Payload: payload.Bytes()}, func(v *wire.Value) error {
 		fn, _ := executor.Lookup(listed.Name())
 		fn.Serve(t.Context(), v, func(result any, err error) {
 			require.NoError(t, err)
@@ -454,7 +460,7 @@ func TestBoundPlain(t *testing.T) {
 	payload, flags, err := wire.NewEncoder(100).Message(func(e *wire.Encoder) error { return executor.Bind(plainInt, 5).Encode(e) })
 	require.NoError(t, err)
 	require.Equal(t, wire.FlagPlain, flags)
-	require.Equal(t, word(5), payload)
+	require.Equal(t, word(5), payload.Bytes())
 	_, _, err = wire.NewEncoder(7).Message(func(e *wire.Encoder) error { return executor.Bind(plainInt, 5).Encode(e) })
 	require.EqualError(t, err, "8 bytes are over the limit of 7 for one value")
 }

@@ -69,7 +69,7 @@ func encoded(tb testing.TB, m menagerie) ([]byte, uint8) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return slices.Clone(b), flags
+	return slices.Clone(b.Bytes()), flags
 }
 
 // completions is a backend that completes calls with a frame, as a process pool does.

@@ -229,6 +229,34 @@ func (c *taskCall[A, R]) InterruptRunning(cause error) bool {
 	return true
 }
 
+// Look and Help make a taskCall more of an owner, see package promise, where its host can
+// do that.
+
+func (c *taskCall[A, R]) Look() {
+	if l, ok := c.host.(looker); ok {
+		l.Look(c)
+	}
+}
+
+func (c *taskCall[A, R]) Help(ctx context.Context) {
+	if h, ok := c.host.(helper); ok {
+		h.Help(ctx, c, c)
+	}
+}
+
+// A looker is a Host whose workers take calls up without a word: Look starts c if that has
+// happened.
+type looker interface{ Look(c Call) }
+
+// A helper is a Host that can bring on what somebody is about to wait for: Help goes on
+// until done says that it has come, or ctx has ended, but for no longer than it takes to be
+// woken after the last answer to some call.
+// Settle completes what workers have answered by now.
+type helper interface {
+	Help(ctx context.Context, c Call, done interface{ IsDone() bool })
+	Settle()
+}
+
 // drop lets go of the argument, at once or when Encode has read it.
 func (c *taskCall[A, R]) drop() {
 	if mayDrop(c.cell.Core()) {

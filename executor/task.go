@@ -61,7 +61,9 @@ var registry = struct {
 // shared; in a worker process as gob delivers it. Anything that gob can carry as a
 // field of a struct will do, with these changes: a pointer to a zero value and an
 // empty slice or map may arrive as nil, and a value in an interface needs
-// gob.Register. A type with unexported fields that does not encode itself is
+// gob.Register. Numbers, texts and []byte by themselves, and a []byte of 4 KiB or more in
+// structs and slices, are copied without gob, once on each side: what fn gets is its own
+// to write to and append to. A type with unexported fields that does not encode itself is
 // refused there, since gob would drop them without a word.
 //
 // The ctx that fn is given ends when the call's ctx does, by Future.Interrupt, when

@@ -46,6 +46,15 @@ func TestChaos(t *testing.T) {
 	if testing.Short() {
 		length = 2 * time.Second
 	}
+	chaosFor(t, length)
+}
+
+// TestChaosByMeans does the same without each of the means that make calls fast.
+func TestChaosByMeans(t *testing.T) {
+	byMeans(t, func(t *testing.T) { chaosFor(t, 2*time.Second) })
+}
+
+func chaosFor(t *testing.T, length time.Duration) {
 	if s := os.Getenv("FUTURES_STRESS"); s != "" {
 		var err error
 		length, err = time.ParseDuration(s)
@@ -64,7 +73,8 @@ func TestChaos(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		descriptorsBefore := proctest.Descriptors()
 
-		wreak(t, m, seed, length/2)
+		t.Run("unlimited", func(t *testing.T) { wreak(t, m, seed, 0, length/4) })
+		t.Run("limited", func(t *testing.T) { wreak(t, m, seed, 256<<20, length/4) })
 
 		require.Empty(t, proctest.Opened(descriptorsBefore))
 		_, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
@@ -78,18 +88,20 @@ func TestChaos(t *testing.T) {
 // A chaos is a pool to which everything happens.
 type chaos struct {
 	*processpool.Pool
-	dir string
+	dir     string
+	limited bool // workers have a limit of their memory
 
 	made, ended, files atomic.Int64
 	outcomes           sync.Map // what came of calls, in a word → *atomic.Int64
 	wrong              chan error
 }
 
-func wreak(t *testing.T, m worker.StartMethod, seed uint64, length time.Duration) {
+// wreak makes chaos. With a limit of the memory nothing is sent ahead.
+func wreak(t *testing.T, m worker.StartMethod, seed uint64, memory int64, length time.Duration) {
 	cfg := by(m, processpool.Config{Workers: 3, MaxTasksPerChild: 50, KeepAlive: 20 * time.Millisecond, Worker: hushed})
 	cfg.Worker.KillGrace = 100 * time.Millisecond
-	cfg.Worker.MemoryLimit = 256 << 20
-	c := &chaos{Pool: open(t, cfg), dir: t.TempDir(), wrong: make(chan error, 1)}
+	cfg.Worker.MemoryLimit = memory
+	c := &chaos{Pool: open(t, cfg), dir: t.TempDir(), limited: memory > 0, wrong: make(chan error, 1)}
 	ctx, cancel := context.WithTimeout(t.Context(), length)
 	defer cancel()
 	patience, stop := context.WithTimeout(t.Context(), length+time.Minute)
@@ -104,6 +116,12 @@ func wreak(t *testing.T, m worker.StartMethod, seed uint64, length time.Duration
 		r := rand.New(rand.NewPCG(seed, 101))
 		for pause(ctx, r, 50*time.Millisecond) {
 			_ = c.Resize(1 + r.IntN(5))
+		}
+	})
+	all.Go(func() { // else calls that were long keep others from being sent ahead
+		r := rand.New(rand.NewPCG(seed, 102))
+		for pause(ctx, r, 2*time.Millisecond) {
+			processpool.Quicken(c.Pool)
 		}
 	})
 	all.Wait()
@@ -197,7 +215,7 @@ func (c *chaos) produce(ctx, patience context.Context, r *rand.Rand) {
 		case n < 84:
 			f = executor.Submit(own, c, deaf, filepath.Join(c.dir, "deaf"+strconv.FormatInt(c.files.Add(1), 10)), append(opts, executor.WithTimeout(10*time.Millisecond))...)
 			want = func(err error) bool { return errors.Is(err, executor.ErrTimeout) && isLost(err) }
-		case n < 85:
+		case n < 85 && c.limited:
 			f, want = executor.Submit(own, c, swell, 400<<20, opts...), isLost
 		case n < 90:
 			c.chunks(own, r.IntN(2) == 0, 1+r.IntN(30))

@@ -21,6 +21,10 @@ import (
 // what has happened. // DEA-01 … DEA-14, PRO-03, PRO-04, PRO-05, ISO-04, POL-07, POL-32
 func TestCrashTable(t *testing.T) { byEach(t, testCrashTable) }
 
+func TestCrashTableByMeans(t *testing.T) {
+	byMeans(t, func(t *testing.T) { testCrashTable(t, worker.Spawn) })
+}
+
 // Where a step happens in this process, what would be deadly there is not tried.
 func testCrashTable(t *testing.T, m worker.StartMethod) {
 	numbers := make([]int, 100)
@@ -234,7 +238,9 @@ func testIdleWorkerKilled(t *testing.T, m worker.StartMethod) {
 
 // Values whose types hide behind interfaces keep the streams in step, whatever fails
 // or is skipped between them.
-func TestStreamsStayInStep(t *testing.T) {
+func TestStreamsStayInStep(t *testing.T) { byWay(t, testStreamsStayInStep) }
+
+func testStreamsStayInStep(t *testing.T) {
 	ctx := within(t)
 	p := open(t, processpool.Config{Workers: 1})
 	for range 3 {

@@ -6,7 +6,7 @@
 // runtime, os.Exit) takes only itself along; a call that never ends can be killed; a C
 // library that is not safe for threads, a working directory, a user or an environment
 // can be had once for each worker. Where nothing of that is needed, package threadpool
-// runs the same tasks at a hundredth of the cost.
+// runs the same tasks at a fraction of the cost.
 //
 //	var isPrime = executor.NewTask("isPrime", func(ctx context.Context, n int64) (bool, error) { … })
 //
@@ -28,6 +28,14 @@
 // what that changes. Errors keep what errors.Is and errors.As ask for, see
 // executor.RegisterError. Of a call's context its deadline, its end and the cause of
 // its end travel, its values do not. Closures stay at home: executor.ErrNotPortable.
+//
+// # Waiting and running
+//
+// A busy worker is sent quick calls ahead, so that it need not wait for the next one.
+// They are pending until it takes them up, wherever they lie: they can be cancelled, give
+// way to calls of a higher priority, and run elsewhere if the call before them turns out
+// long. A call is running, and State says so, from the moment in which its worker takes
+// it up.
 //
 // # Death
 //

@@ -121,6 +121,7 @@ func (l losses) Observe(e executor.Event) {
 func TestKilledWithFramesUnread(t *testing.T) {
 	ctx := within(t)
 	lost := make(losses, 1)
+	processpool.Without(t, "no arena")
 	p := open(t, processpool.Config{Workers: 1, Observer: lost})
 	n, err := executor.Apply(ctx, p, pid, struct{}{})
 	require.NoError(t, err)

@@ -3,13 +3,13 @@ package processpool
 import "time"
 
 // A worker that is about to have had its fill gets an heir: a worker that is started
-// while it still works, waits until its elder does not ask for calls any more, and then
+// while it still works, gets nothing until its elder gets no more calls, and then
 // has its place, with its index. So a pool that recycles its workers is as fast as one
 // that does not, as long as there is a core for the start.
 //
 //	spawn ──────────────────────────────▶ has a place ──▶ leaves ──▶ ended
 //	                                          ▲              │
-//	replace ──▶ starts ──▶ waits (parked) ────┴── succeed ◀──┘
+//	replace ──▶ starts ──▶ waits ─────────────┴── succeed ◀──┘
 //
 // What has a place is in Pool.workers; an heir, and an elder that ends while its heir
 // has the place, is in Pool.others.
@@ -39,44 +39,23 @@ func (p *Pool) succeed(w *process) {
 		p.leaving++
 	case h.up:
 		p.expect(h)
-		p.unpark(h)
+		h.call()
 	default:
 		p.starting++
 	}
-}
-
-// unpark wakes an heir that waits. mu is held.
-func (p *Pool) unpark(h *process) {
-	if h.parked {
-		h.parked = false
-		h.wake <- struct{}{}
-	}
-}
-
-// park waits until something changes for an heir: its elder leaves, the pool ends, or it
-// dies. mu is held, and let go of meanwhile.
-func (p *Pool) park(h *process) {
-	h.parked = true
-	p.mu.Unlock()
-	select {
-	case <-h.wake:
-	case <-h.gone:
-	}
-	p.mu.Lock()
-	h.parked = false
 }
 
 // nearlyFull reports whether w is to be replaced now that it is given so many items: if
 // it may have no more, or so few that they will not last for the start of another. mu is
 // held.
 func (p *Pool) nearlyFull(w *process, items int) bool {
-	left := p.cfg.MaxTasksPerChild - w.served - items
+	left := p.cfg.MaxTasksPerChild - w.given - items
 	if left <= 0 {
 		return true
 	}
-	if w.served == 0 {
+	if w.given == 0 {
 		return false
 	}
-	each := time.Since(w.upAt) / time.Duration(w.served)
+	each := time.Since(w.upAt) / time.Duration(w.given)
 	return time.Duration(left)*each < 2*w.startup
 }

@@ -136,9 +136,14 @@ func TestNestedValues(t *testing.T) {
 	require.Equal(t, before, after)
 }
 
-// betray writes what it is told to the socket of its worker, in place of an answer, and
-// goes on for ever, or returns, or ends the process.
+// betray writes what it is told to the memory that its worker shares with the parent and to
+// its socket, in place of an answer, and goes on for ever, or returns, or ends the process.
 func betray[R any](_ context.Context, a betrayal) (r R, err error) {
+	if len(a.Pokes) > 0 {
+		if err := pokeAll(a.Pokes); err != nil {
+			return r, err
+		}
+	}
 	for b := a.Bytes; len(b) > 0; {
 		n, err := syscall.Write(3, b)
 		if err == syscall.EAGAIN || err == syscall.EINTR {
@@ -148,6 +153,9 @@ func betray[R any](_ context.Context, a betrayal) (r R, err error) {
 			return r, err
 		}
 		b = b[n:]
+	}
+	if a.Path != "" {
+		announce(a.Path)
 	}
 	switch a.Then {
 	case "hang":
@@ -159,8 +167,18 @@ func betray[R any](_ context.Context, a betrayal) (r R, err error) {
 }
 
 type betrayal struct {
+	Pokes []poke // first
 	Bytes []byte
+	Path  string // what is announced then, if it is not empty
 	Then  string
+}
+
+func (b betrayal) size() int {
+	n := len(b.Bytes)
+	for _, p := range b.Pokes {
+		n += len(p.Bytes)
+	}
+	return n
 }
 
 var (
@@ -168,6 +186,7 @@ var (
 	betrayKnot = executor.NewTask("betrayKnot", betray[*knot])
 	betrayMap  = executor.NewTask("betrayMap", betray[map[string]string])
 	betrayInt  = executor.NewTask("betrayInt", betray[int])
+	betrayText = executor.NewTask("betrayText", betray[[]byte])
 )
 
 // answer is the frame of an answer to the first call that a worker gets.
@@ -196,86 +215,138 @@ func message(b []byte) []byte {
 var (
 	knots = message([]byte{0xff, 129, 3, 1, 1, 1, 'k', 0, 1, 1, 1, 4, 'N', 'e', 'x', 't', 1, 0xff, 130, 0, 0, 0}) // type k struct{ Next *k }
 	rows  = message([]byte{0xff, 129, 2, 1, 1, 1, 's', 0, 1, 0xff, 130, 0, 0})                                    // type s []s
-	maps  = message([]byte{0xff, 129, 4, 1, 1, 1, 'm', 0, 1, 12, 1, 12, 0, 0})                                    // map[string]string
+	dicts = message([]byte{0xff, 129, 4, 1, 1, 1, 'm', 0, 1, 12, 1, 12, 0, 0})                                    // map[string]string
 )
+
+// A lie is the payload of a result that no worker of ours would say, for a call that answers
+// with it and goes on for ever.
+type lie struct {
+	call    func(context.Context, *processpool.Pool, betrayal) error
+	flags   uint8
+	payload []byte
+	want    string
+}
+
+// nonsense returns lies. No variable holds them, for each worker would make it, too.
+func nonsense() map[string]lie {
+	ones := bytes.Repeat([]byte{1}, 4<<20)
+	return map[string]lie{
+		"a type of nothing":           {apply(betrayKnot), wire.FlagStart, gobOf(knots, 0, nil), "makes no sense"},
+		"a knot, four million deep":   {apply(betrayKnot), wire.FlagStart, gobOf(knots, 65, ones), "nested deeper than 10,000"},
+		"to be skipped":               {apply(betrayInt), wire.FlagStart, gobOf(rows, 65, ones), "nested deeper than 10,000"},
+		"alone":                       {apply(betrayKnot), wire.FlagAlone, gobOf(knots, 65, ones), "nested deeper than 10,000"},
+		"map of a billion":            {apply(betrayMap), wire.FlagStart, gobOf(dicts, 65, []byte{0xfc, 0x40, 0, 0, 0}), "claims to be longer than it is"},
+		"interfaces in a stream":      {apply(betrayInt), wire.FlagStart, gobOf(nil, 8, []byte{0}), "an interface in a stream"},
+		"string beyond its interface": {apply(betrayAny), wire.FlagAlone, gobOf(nil, 8, []byte("\x06string\x0c\x02\x00\x7f")), "claims to be longer than it is"},
+		"garbage for gob":             {apply(betrayAny), wire.FlagAlone, []byte("\x7fgarbage"), "claims to be longer than it is"},
+		"a stream that never began":   {apply(betrayInt), 0, []byte{3, 2, 0, 0}, "a stream that has not started"},
+		"nothing":                     {apply(betrayInt), wire.FlagStart, nil, "claims to be longer than it is"},
+		"plain, and alone":            {apply(betrayInt), wire.FlagPlain | wire.FlagAlone, make([]byte, 8), "a plain value of a stream, or alone"},
+		"parts that are nowhere":      {apply(betrayInt), wire.FlagParts, make([]byte, 8), "parts of a value that are not where they should be"},
+	}
+}
 
 // A worker that answers with what no worker of ours would say fails its own call: it is
 // killed, and the error says why. The pool goes on, and the program has not had more
-// memory than was sent to it. // DEA-15
+// memory than was sent to it. This is what there is to be said on the socket; see
+// TestHostileMemory. // DEA-15
 func TestHostileWorker(t *testing.T) {
-	ones := bytes.Repeat([]byte{1}, 4<<20)
+	processpool.Without(t, "no ring")
+	for name, tt := range nonsense() {
+		t.Run(name, func(t *testing.T) {
+			isBetrayed(t, tt.call, betrayal{Bytes: answer(wire.KindResult, tt.flags, tt.payload)}, tt.want)
+		})
+	}
 	huge := binary.LittleEndian.AppendUint64(nil, 4<<30)
 	for name, tt := range map[string]struct {
-		call  func(context.Context, *processpool.Pool, betrayal) error
 		bytes []byte
 		then  string
 		want  string
 	}{
-		"a type of nothing":           {call: apply(betrayKnot), bytes: answer(wire.KindResult, wire.FlagStart, gobOf(knots, 0, nil)), want: "makes no sense"},
-		"a knot, four million deep":   {call: apply(betrayKnot), bytes: answer(wire.KindResult, wire.FlagStart, gobOf(knots, 65, ones)), want: "nested deeper than 10,000"},
-		"to be skipped":               {call: apply(betrayInt), bytes: answer(wire.KindResult, wire.FlagStart, gobOf(rows, 65, ones)), want: "nested deeper than 10,000"},
-		"alone":                       {call: apply(betrayKnot), bytes: answer(wire.KindResult, wire.FlagAlone, gobOf(knots, 65, ones)), want: "nested deeper than 10,000"},
-		"map of a billion":            {call: apply(betrayMap), bytes: answer(wire.KindResult, wire.FlagStart, gobOf(maps, 65, []byte{0xfc, 0x40, 0, 0, 0})), want: "claims to be longer than it is"},
-		"interfaces in a stream":      {call: apply(betrayInt), bytes: answer(wire.KindResult, wire.FlagStart, gobOf(nil, 8, []byte{0})), want: "an interface in a stream"},
-		"string beyond its interface": {call: apply(betrayAny), bytes: answer(wire.KindResult, wire.FlagAlone, gobOf(nil, 8, []byte("\x06string\x0c\x02\x00\x7f"))), want: "claims to be longer than it is"},
-		"garbage for gob":             {call: apply(betrayAny), bytes: answer(wire.KindResult, wire.FlagAlone, []byte("\x7fgarbage")), want: "claims to be longer than it is"},
-		"a stream that never began":   {call: apply(betrayInt), bytes: answer(wire.KindResult, 0, []byte{3, 2, 0, 0}), want: "a stream that has not started"},
-		"nothing":                     {call: apply(betrayInt), bytes: answer(wire.KindResult, wire.FlagStart, nil), want: "claims to be longer than it is"},
-		"garbage for frames":          {call: apply(betrayInt), bytes: bytes.Repeat([]byte("garbage."), 1000), want: "is over the limit of"},
-		"a frame of 4 GiB":            {call: apply(betrayInt), bytes: append(huge, make([]byte, 1000)...), want: "a frame of 4294967296 bytes is over the limit of"},
-		"a frame of 2^64-1":           {call: apply(betrayInt), bytes: bytes.Repeat([]byte{0xff}, 24), want: "is over the limit of"},
-		"half a frame":                {call: apply(betrayInt), bytes: answer(wire.KindResult, 0, make([]byte, 40<<20))[:100], then: "die", want: "exit status 3"},
-		"an answer to another call":   {call: apply(betrayInt), bytes: wire.Append(nil, wire.Header{Kind: wire.KindResult, Seq: 77}, nil), want: "an answer to item 0 of call 77, which nobody waits for"},
-		"an answer to another item":   {call: apply(betrayInt), bytes: wire.Append(nil, wire.Header{Kind: wire.KindResult, Seq: 2, Item: math.MaxUint32}, nil), want: "which nobody waits for"},
-		"skipped, for no reason":      {call: apply(betrayInt), bytes: answer(wire.KindSkipped, 0, nil), want: "was skipped without being interrupted"},
-		"a parent's frame":            {call: apply(betrayInt), bytes: answer(wire.KindCall, 0, nil), want: "a frame of kind 3"},
-		"a frame of no kind":          {call: apply(betrayInt), bytes: answer(0, 0, nil), want: "a frame of kind 0"},
+		"garbage for frames":        {bytes: bytes.Repeat([]byte("garbage."), 1000), want: "is over the limit of"},
+		"a frame of 4 GiB":          {bytes: append(huge, make([]byte, 1000)...), want: "a frame of 4294967296 bytes is over the limit of"},
+		"a frame of 2^64-1":         {bytes: bytes.Repeat([]byte{0xff}, 24), want: "is over the limit of"},
+		"half a frame":              {bytes: answer(wire.KindResult, 0, make([]byte, 40<<20))[:100], then: "die", want: "exit status 3"},
+		"an answer to another call": {bytes: wire.Append(nil, wire.Header{Kind: wire.KindResult, Seq: 77}, nil), want: "to call 77, which nobody waits for"},
+		"an answer to another item": {bytes: wire.Append(nil, wire.Header{Kind: wire.KindResult, Seq: 2, Item: math.MaxUint32}, nil), want: "which nobody waits for"},
+		"skipped, for no reason":    {bytes: answer(wire.KindSkipped, 0, nil), want: "was skipped without being interrupted"},
+		"taken up twice":            {bytes: bytes.Repeat(answer(wire.KindStarted, 0, nil), 2), want: "call 2 was taken up twice"},
+		"a parent's frame":          {bytes: answer(wire.KindCall, 0, nil), want: "an answer of kind 3"},
+		"a frame of no kind":        {bytes: answer(0, 0, nil), want: "an answer of kind 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx := within(t)
-			p := open(t, processpool.Config{Workers: 1, Worker: worker.Config{MaxMessage: 64 << 20, Output: hushed.Output}})
-			before := heap()
-			then := tt.then
-			if then == "" {
-				then = "hang"
-			}
-			err := tt.call(ctx, p, betrayal{tt.bytes, then})
-			var lost *executor.WorkerLostError
-			require.ErrorAs(t, err, &lost)
-			require.ErrorContains(t, lost.Cause, tt.want)
-			if then == "hang" {
-				require.Equal(t, syscall.SIGKILL, lost.Signal)
-				require.ErrorContains(t, lost.Cause, "killed for breaking the protocol")
-			}
-			// The argument, its encoding, and what came back; not what that claims to be.
-			require.Less(t, heap()-before, uint64(32<<20+8*len(tt.bytes)))
-			goesOn(t, p)
-			require.Equal(t, executor.Stats{Submitted: 21, Succeeded: 20, Failed: 1, WorkersLost: 1}, counts(p))
+			isBetrayed(t, apply(betrayInt), betrayal{Bytes: tt.bytes, Then: tt.then}, tt.want)
 		})
 	}
+}
+
+// isBetrayed has the first call of a worker do what b says, beside another worker, whose
+// call does not notice.
+func isBetrayed(t *testing.T, call func(context.Context, *processpool.Pool, betrayal) error, b betrayal, want string) {
+	t.Helper()
+	ctx := within(t)
+	p := open(t, processpool.Config{Workers: 2, Worker: worker.Config{MaxMessage: 64 << 20, Output: hushed.Output}})
+	held := hold(t, p, 1)[0]
+	before := heap()
+	if b.Then == "" {
+		b.Then = "hang"
+	}
+	err := call(ctx, p, b)
+	var lost *executor.WorkerLostError
+	require.ErrorAs(t, err, &lost)
+	require.ErrorContains(t, lost.Cause, want)
+	if b.Then == "hang" {
+		require.Equal(t, syscall.SIGKILL, lost.Signal)
+		require.ErrorContains(t, lost.Cause, "killed for breaking the protocol")
+	}
+	// The argument, its encoding, and what came back; not what that claims to be.
+	require.Less(t, heap()-before, uint64(32<<20+8*b.size()))
+	goesOn(t, p)
+	require.True(t, held.IsRunning())
+	require.True(t, held.Interrupt(errReason))
+	require.NoError(t, held.Exception(ctx))
+	require.Equal(t, executor.Stats{Submitted: 22, Succeeded: 21, Failed: 1, WorkersLost: 1}, counts(p))
 }
 
 // An error that cannot be read is that of its call. If the worker is gone before it takes
 // up another, that costs no call.
 func TestHostileError(t *testing.T) {
-	p := open(t, processpool.Config{Workers: 1, Worker: hushed})
-	err := apply(betrayInt)(within(t), p, betrayal{answer(wire.KindError, 0, []byte("no error")), "die"})
-	require.EqualError(t, err, "executor: an error came back from another process in a form that cannot be read")
-	goesOn(t, p)
+	for name, b := range map[string]betrayal{
+		"no ring": {Bytes: answer(wire.KindError, 0, []byte("no error")), Then: "die"},
+		"all":     {Pokes: publish(record(wire.KindError, 0, 2, []byte("no error"))), Bytes: bell, Then: "die"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			processpool.Without(t, name)
+			p := open(t, processpool.Config{Workers: 1, Worker: hushed})
+			err := apply(betrayInt)(within(t), p, b)
+			require.EqualError(t, err, "executor: an error came back from another process in a form that cannot be read")
+			goesOn(t, p)
+		})
+	}
 }
 
 // A worker that answers twice is killed for the second answer. By then it may have taken up
 // its next call, which is lost with it, but no other.
 func TestHostileTwice(t *testing.T) {
-	p := open(t, processpool.Config{Workers: 1, Worker: hushed})
-	require.ErrorContains(t, apply(betrayInt)(within(t), p, betrayal{answer(wire.KindError, 0, nil), ""}), "cannot be read")
-	_, err := executor.Apply(within(t), p, double, 1)
-	if err != nil {
-		var lost *executor.WorkerLostError
-		require.ErrorAs(t, err, &lost)
-		require.ErrorContains(t, lost.Cause, "killed for breaking the protocol: an answer to item 0 of call 2, which nobody waits for")
+	one := record(wire.KindError, 0, 2, nil)
+	for name, b := range map[string]betrayal{
+		"no ring": {Bytes: answer(wire.KindError, 0, nil)},
+		"all":     {Pokes: publish(one, one), Bytes: bell, Then: "hang"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			processpool.Without(t, name)
+			p := open(t, processpool.Config{Workers: 1, Worker: hushed})
+			require.ErrorContains(t, apply(betrayInt)(within(t), p, b), "cannot be read")
+			_, err := executor.Apply(within(t), p, double, 1)
+			if err != nil {
+				var lost *executor.WorkerLostError
+				require.ErrorAs(t, err, &lost)
+				require.ErrorContains(t, lost.Cause, "killed for breaking the protocol: an answer of kind")
+				require.ErrorContains(t, lost.Cause, "to call 2, which nobody waits for")
+			}
+			goesOn(t, p)
+		})
 	}
-	goesOn(t, p)
 }
 
 func apply[R any](task executor.Task[betrayal, R]) func(context.Context, *processpool.Pool, betrayal) error {

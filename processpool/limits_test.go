@@ -17,6 +17,7 @@ import (
 
 	"example.com/futures/executor"
 	"example.com/futures/future"
+	"example.com/futures/internal/ring"
 	"example.com/futures/processpool"
 	"example.com/futures/worker"
 )
@@ -173,49 +174,72 @@ func TestMaxMessage(t *testing.T) {
 
 var repeat = executor.NewTask("repeat", func(_ context.Context, n int) ([]byte, error) { return make([]byte, n), nil })
 
+// onItsWay has p give a worker that is stopped, and reads no more than a socket holds, a
+// call with a large argument.
+func onItsWay(t *testing.T, p *processpool.Pool) (n int, f *future.Future[[]byte]) {
+	t.Helper()
+	ctx := within(t)
+	n, err := executor.Apply(ctx, p, pid, struct{}{})
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(n, syscall.SIGSTOP))
+	f = executor.Submit(ctx, p, echo, make([]byte, 64<<20))
+	for processpool.Given(p) == 0 {
+		runtime.Gosched()
+	}
+	require.False(t, f.IsRunning())
+	return n, f
+}
+
+// byWay runs test once for each way in which large arguments travel.
+func byWay(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	for _, without := range []string{"all", "no ring", "no arena"} {
+		t.Run(without, func(t *testing.T) {
+			processpool.Without(t, without)
+			test(t)
+		})
+	}
+}
+
 // A worker that is killed while a large argument is on its way to it loses nothing, for
 // it has not taken the call up. // DEA-15
 func TestKilledWhileArgumentIsWritten(t *testing.T) {
-	ctx := within(t)
-	p := open(t, processpool.Config{Workers: 1})
-	n, err := executor.Apply(ctx, p, pid, struct{}{})
-	require.NoError(t, err)
-	require.NoError(t, syscall.Kill(n, syscall.SIGSTOP)) // it reads no more than a socket holds
-	f := executor.Submit(ctx, p, echo, make([]byte, 64<<20))
-	for !f.IsRunning() {
-		runtime.Gosched()
-	}
-	require.NoError(t, syscall.Kill(n, syscall.SIGKILL))
-	got, err := f.Result(ctx)
-	require.NoError(t, err)
-	require.Len(t, got, 64<<20)
-	require.Equal(t, executor.Stats{Submitted: 2, Succeeded: 2, WorkersLost: 1}, counts(p))
+	byWay(t, func(t *testing.T) {
+		p := open(t, processpool.Config{Workers: 1})
+		n, f := onItsWay(t, p)
+		require.NoError(t, syscall.Kill(n, syscall.SIGKILL))
+		got, err := f.Result(within(t))
+		require.NoError(t, err)
+		require.Len(t, got, 64<<20)
+		require.Equal(t, executor.Stats{Submitted: 2, Succeeded: 2, WorkersLost: 1}, counts(p))
+	})
 }
 
-// A worker that is killed while it writes a large result loses that call. // DEA-15
+// A worker that is killed while it writes a large result to its socket, since there is no
+// memory for that, or too little, loses that call. // DEA-15
 func TestKilledWhileResultIsWritten(t *testing.T) {
-	ctx := within(t)
-	p := open(t, processpool.Config{Workers: 1})
-	f := executor.Submit(ctx, p, selfStopping, 64<<20)
-	var lost *executor.WorkerLostError
-	require.ErrorAs(t, f.Exception(ctx), &lost)
-	require.Equal(t, syscall.SIGKILL, lost.Signal)
-	require.NoError(t, executor.Submit(ctx, p, double, 1).Exception(ctx))
+	for without, size := range map[string]int{"no ring": 64 << 20, "all": ring.ArenaLen/2 + 1} {
+		t.Run(without, func(t *testing.T) {
+			processpool.Without(t, without)
+			ctx := within(t)
+			p := open(t, processpool.Config{Workers: 1})
+			f := executor.Submit(ctx, p, selfStopping, size)
+			var lost *executor.WorkerLostError
+			require.ErrorAs(t, f.Exception(ctx), &lost)
+			require.Equal(t, syscall.SIGKILL, lost.Signal)
+			require.NoError(t, executor.Submit(ctx, p, double, 1).Exception(ctx))
+		})
+	}
 }
 
 // Close returns while 64 MiB are on their way to a worker that does not read. // SHU-26
 func TestCloseWhileArgumentIsWritten(t *testing.T) {
-	ctx := within(t)
-	p := open(t, processpool.Config{Workers: 1, Worker: worker.Config{KillGrace: 10 * time.Millisecond}})
-	n, err := executor.Apply(ctx, p, pid, struct{}{})
-	require.NoError(t, err)
-	require.NoError(t, syscall.Kill(n, syscall.SIGSTOP))
-	f := executor.Submit(ctx, p, echo, make([]byte, 64<<20))
-	for !f.IsRunning() {
-		runtime.Gosched()
-	}
-	require.NoError(t, p.Close())
-	require.ErrorIs(t, f.Exception(ctx), executor.ErrShutdown)
+	byWay(t, func(t *testing.T) {
+		p := open(t, processpool.Config{Workers: 1, Worker: worker.Config{KillGrace: 10 * time.Millisecond}})
+		_, f := onItsWay(t, p)
+		require.NoError(t, p.Close())
+		require.ErrorIs(t, f.Exception(within(t)), executor.ErrShutdown)
+	})
 }
 
 // Of ten large calls one is done; the others are cancelled, or interrupted on their

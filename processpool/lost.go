@@ -3,6 +3,7 @@ package processpool
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"example.com/futures/executor"
@@ -10,52 +11,99 @@ import (
 	"example.com/futures/internal/remote"
 )
 
-// judge decides what becomes of the call that the process had when it ended. All that
-// it wrote has been read, so items up to next keep what they ended with. The next one
-// is lost if the process had taken it up, or is the third one that died with it on its
-// way, and what lies behind it runs elsewhere.
-func (w *process) judge(j *job) {
-	w.pool.countLost() // before anybody learns of it by a call
-	p := w.proc
-	w.mu.Lock()
-	w.cur = nil
-	j.stopTimers()
-	w.skipAbsent(j)
-	item, reason := j.next, j.reason
-	if j.interrupted {
-		reason = j.cause
+// A loss is an item that its worker was at when it died.
+type loss struct {
+	part
+	ended  error // why its context has ended, if it has
+	reason error // why its worker was killed, if it was
+}
+
+// judge decides what becomes of the calls that the process had when it ended. All that
+// it answered has been read, so items that have ended keep what they ended with. The next
+// one of the first call is lost if the process had taken it up, or if it is the third one
+// that died with it on its way; what lies behind it runs elsewhere.
+func (w *process) judge() {
+	p := w.pool
+	p.countLost() // before anybody learns of it by a call
+	var lost []loss
+	var back []refusal
+	p.mu.Lock()
+	for _, j := range slices.Backward(w.window.all()) {
+		if j.ghost {
+			continue
+		}
+		j.stopTimers()
+		r := j.part
+		if r.from = j.next; j.next > j.from {
+			r.tries, r.refused = 0, 0 // another item's
+		}
+		taken := w.begun(j)
+		switch {
+		case taken:
+			p.took(w, j, time.Now())
+		case j == w.window.front():
+			// Its argument may be what kills the workers: by its size, while they read it.
+			r.refused++
+			taken = r.refused == mostRefusals
+		}
+		if j.took {
+			p.taken--
+			r.started = true
+		}
+		if !taken && r.started && p.state >= killing {
+			taken = true // it was on its way, its future says that it runs, and nothing else will run it
+		}
+		if !taken || r.from >= j.end {
+			back = append(back, p.giveBack(r, j.ended))
+			continue
+		}
+		l := loss{part: r, ended: j.ended}
+		if j.rare != nil {
+			if l.reason = j.rare.reason; j.rare.interrupted {
+				l.reason = j.rare.cause
+			}
+		}
+		j.call.Assign(nil)
+		p.limbo[j.call] = nil
+		w.useful = true
+		lost = append(lost, l)
 	}
-	taken := j.offered && p.Page.Taken(j.seq) && p.Page.Begun(j.seq) > item-j.first
-	w.mu.Unlock()
-	remains := part{call: j.call, from: item, to: j.to, tries: j.tries, started: j.started, absent: j.absent}
-	remains.refused = j.refused
-	if item > j.from {
-		remains.tries, remains.refused = 0, 0 // another item's
+	w.window = window{}
+	p.tally(w)
+	p.makeRoom()
+	p.mu.Unlock()
+	for _, r := range back {
+		r.carryOut(p)
 	}
-	if !taken && j.offered {
-		// Its argument may be what kills the workers: by its size, while they read it.
-		remains.refused++
-		taken = remains.refused == mostRefusals
+	for _, l := range lost {
+		p.lose(l, w.lostError(l.call.Task(), l.reason))
 	}
-	if !taken && j.started && w.pool.forced() {
-		taken = true // it was on its way, its future says that it runs, and nothing else will run it
-	}
-	if item >= j.end || !taken {
-		w.pool.left(j, remains)
+}
+
+// lose has an item that was lost run again, or fail with err, and what lies behind it
+// run elsewhere.
+func (p *Pool) lose(l loss, err *executor.WorkerLostError) {
+	r := l.part
+	if !r.started && !p.start(r.call) {
+		r.from = r.to // it was cancelled
+		p.mu.Lock()
+		p.giveBack(r, nil)
+		p.mu.Unlock()
 		return
 	}
-	w.useful = true
-	lost := w.lostError(j.call.Task(), reason)
-	if reason == nil && remains.tries < j.call.Retries() && w.pool.mayRetry() {
-		w.pool.retry(j.call, lost)
-		remains.tries++
-		remains.refused = 0
-		w.pool.left(j, remains)
-		return
+	r.started = true
+	if l.reason == nil && r.tries < r.call.Retries() && p.mayRetry() {
+		p.retry(r.call, err)
+		r.tries++
+		r.refused = 0
+	} else {
+		r.call.Fail(r.from, executor.JoinCause(err, l.reason))
+		r.from, r.tries, r.refused = r.from+1, 0, 0
 	}
-	j.call.Fail(item, executor.JoinCause(lost, reason))
-	remains.from, remains.tries, remains.refused = item+1, 0, 0
-	w.pool.left(j, remains)
+	p.mu.Lock()
+	back := p.giveBack(r, l.ended)
+	p.mu.Unlock()
+	back.carryOut(p)
 }
 
 // lostError says how the process ended. reason is why it was killed, if it was.
@@ -91,6 +139,7 @@ func (p *Pool) started(w *process) {
 		p.starting--
 		p.expect(w)
 	}
+	p.list = append(p.list, w)
 	p.mu.Unlock()
 	p.observe(executor.Event{Kind: executor.EventWorkerStart, Worker: w.pid()}, nil)
 }
@@ -145,6 +194,10 @@ func (p *Pool) forget() {
 // remove takes w from the pool's workers: another may start. mu is held.
 func (p *Pool) remove(w *process) {
 	p.arrived(w)
+	p.unidle(w)
+	if i := slices.Index(p.list, w); i >= 0 {
+		p.list = slices.Delete(p.list, i, i+1)
+	}
 	switch {
 	case p.workers[w.index] != w:
 		delete(p.others, w)
@@ -159,6 +212,7 @@ func (p *Pool) remove(w *process) {
 			p.leaving--
 		}
 	}
+	p.spread()
 	p.dispatch()
 }
 
@@ -210,6 +264,7 @@ func (p *Pool) rested() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.resting = false
+	p.spread()
 	p.dispatch()
 }
 

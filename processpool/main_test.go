@@ -3,6 +3,8 @@
 package processpool_test
 
 import (
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,6 +31,19 @@ var (
 
 // hushed is for workers that crash on purpose, and say so at length.
 var hushed = worker.Config{Output: func(int, string, []byte) {}}
+
+// byMeans runs test once without each of the means that pools have.
+func byMeans(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(processpool.Means)) {
+		if name != "all" {
+			t.Run(name, func(t *testing.T) {
+				processpool.Without(t, name)
+				test(t)
+			})
+		}
+	}
+}
 
 // open returns a pool that is closed at the end of the test.
 func open(tb testing.TB, cfg processpool.Config) *processpool.Pool {

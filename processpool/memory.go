@@ -49,11 +49,14 @@ func (p *Pool) watchMemory() {
 	}
 }
 
-// eats reports whether the worker runs a call or is being started.
+// eats reports whether the worker has a call or is being started. The pool's lock is held.
 func (w *process) eats() bool {
+	if w.window.live > 0 {
+		return true
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.cur != nil || !w.ready
+	return !w.ready
 }
 
 // checkMemory looks at the process, unless it idles, and kills it if it has passed the
@@ -62,25 +65,33 @@ func (w *process) eats() bool {
 // Only the item that was there before the look and still is pays for what was seen, not
 // one that was taken up meanwhile.
 func (w *process) checkMemory(limit int64) time.Duration {
-	w.mu.Lock()
-	pr, j, ready := w.proc, w.cur, w.ready
-	next := 0
-	if j != nil {
-		next = j.next
-	}
-	w.mu.Unlock()
-	if pr == nil || j == nil && ready {
+	w.pool.mu.Lock()
+	pr, j, next, ready := w.doing()
+	w.pool.mu.Unlock()
+	if pr == nil || j == 0 && ready {
 		return proc.NextLook(0, limit)
 	}
 	size := pr.Resident()
 	if size > limit {
-		w.mu.Lock()
-		if w.cur == j && w.ready == ready && (j == nil || j.next == next && j.offered) {
+		p := w.pool
+		p.mu.Lock()
+		if _, j2, next2, ready2 := w.doing(); j2 == j && next2 == next && ready2 == ready {
 			pr.KillOver(size, limit)
 		}
-		w.mu.Unlock()
+		p.mu.Unlock()
 	}
 	return proc.NextLook(size, limit)
+}
+
+// doing returns the process, the number of the call that it is at and the item of that,
+// both 0 if it idles, and whether it is ready. The pool's lock is held.
+func (w *process) doing() (pr *proc.Process, seq uint64, item int, ready bool) {
+	if j := w.window.front(); j != nil {
+		seq, item = j.seq, j.next
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.proc, seq, item, w.ready
 }
 
 // swollen reports whether the process idles with more memory than it may have: a call

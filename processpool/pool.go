@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/futures/executor"
@@ -24,39 +26,68 @@ type Pool struct {
 	log     *slog.Logger
 	done    chan struct{} // closed when the pool refuses calls, all have ended, and no worker is left
 	refuses chan struct{} // closed when the pool begins to refuse calls
+	cores   int           // workers that can run at a time; fixed by New
+	nobody  *nobody       // has the calls that were cancelled
+	spin    time.Duration // how long somebody looks for an answer before he sleeps
+	means                 // fixed by New
 
 	// mu guards the fields below, and those of workers that say so. It is not held
 	// while anything waits, nor while user code or a Call's methods run, but for
 	// Accept, IsDone and what only tells. Lock order: Pool.mu, then worker.mu.
-	mu       sync.Mutex
-	state    state
-	broken   error             // why the pool cannot work, once it cannot
-	max      int               // workers
-	workers  map[int]*process  // by index: those that have a place
-	others   map[*process]bool // those that have none yet, or none any more
-	idle     []*process        // that wait for a call; the last one has waited least
-	ready    int               // workers that have served, or can
-	starting int               // workers that are not ready
-	coming   int               // workers that will ask for a call very soon
-	leaving  int               // workers that will not ask again
-	owners   int               // goroutines of workers, which outlive their place in workers
-	queue    queue
-	rooms    []*room                // who waits for room, in the order in which they get it
-	running  map[executor.Call]*job // by a worker, or about to be
+	mu        sync.Mutex
+	state     state
+	broken    error             // why the pool cannot work, once it cannot
+	max       int               // workers
+	workers   map[int]*process  // by index: those that have a place
+	others    map[*process]bool // those that have none yet, or none any more
+	idle      []*process        // that wait for a call; the last one has waited least
+	ready     int               // workers that have served, or can
+	starting  int               // workers that are not ready
+	coming    int               // workers that will ask for a call very soon
+	leaving   int               // workers that will not ask again
+	owners    int               // goroutines of workers, which outlive their place in workers
+	queue     queue
+	rooms     []*room                 // who waits for room, in the order in which they get it
+	list      []*process              // that may be given calls
+	working   []*process              // those of list that have calls
+	turn      int                     // who of them was asked last
+	taken     int                     // calls that workers have taken up and not ended
+	each      time.Duration           // how long a call took, of late
+	relieved  time.Time               // when it was looked for calls that go on for long
+	lowest    int                     // no call of a lower priority was sent ahead
+	order     uint64                  // of the call that left the queue last
+	limbo     map[executor.Call]error // calls that no worker has any more, and not yet the queue; and why their contexts have ended
+	spareJobs []*job                  // to be used again
 
 	server    *proc.Server // nil unless they are started by one; fixed until nothing else is left
 	releasing bool         // and that is being given up
 
-	watching bool          // a goroutine looks at the workers' memory
-	unwatch  chan struct{} // one token, for when it has no more to do
+	watchesCrowd bool          // somebody looks at workers that idle beside calls that wait
+	watching     bool          // a goroutine looks at the workers' memory
+	unwatch      chan struct{} // one token, for when it has no more to do
 
 	failures int  // starts in a row that failed
 	resting  bool // between two starts
 
 	pending int // items that were accepted and have not started
-	live    int // items that were accepted and have not ended
 	stats   executor.Stats
-	began   map[executor.Call]time.Time // with an observer: when the item that runs began
+	began   map[executor.Call]beginning // with an observer: of calls that run
+
+	// These are changed without mu.
+	live      atomic.Int64 // items that were accepted and have not ended
+	idlers    atomic.Int32 // len(idle)
+	pace      atomic.Int64 // each, in nanoseconds
+	helped    atomic.Bool  // somebody who waits attends to workers, see Help
+	closes    atomic.Bool  // state is not open
+	succeeded atomic.Uint64
+	failed    atomic.Uint64
+	cancelled atomic.Uint64 // of calls that had started
+}
+
+// A beginning is when an item of a call began, and how many of it have not ended.
+type beginning struct {
+	at   time.Time
+	left int
 }
 
 // A state says what becomes of calls.
@@ -99,7 +130,18 @@ func New(cfg Config) (*Pool, error) {
 	p := &Pool{
 		cfg: cfg, spec: spec, log: cfg.Worker.Logger, max: cfg.Workers,
 		done: make(chan struct{}), refuses: make(chan struct{}), unwatch: make(chan struct{}, 1),
-		workers: map[int]*process{}, others: map[*process]bool{}, running: map[executor.Call]*job{}, began: map[executor.Call]time.Time{},
+		workers: map[int]*process{}, others: map[*process]bool{}, began: map[executor.Call]beginning{}, limbo: map[executor.Call]error{}, means: seam, lowest: math.MaxInt,
+	}
+	p.nobody = &nobody{p}
+	p.cores = cores()
+	if p.spinning {
+		p.spin = spinsFor()
+	}
+	if cfg.Worker.MemoryLimit > 0 {
+		p.sendsAhead = false // a worker is looked at after each call
+	}
+	if !p.steals {
+		p.sendsAhead = false // a call could lie behind one that waits for it
 	}
 	if spec.ForkServer {
 		p.server = proc.OpenServer(spec)
@@ -129,9 +171,69 @@ func (p *Pool) Execute(c executor.Call) error {
 		return nil
 	}
 	p.queue.push(c)
-	p.dispatch()
+	w := p.engage(c.Priority(), 1)
 	p.mu.Unlock()
+	if w != nil {
+		p.deliver(w, false)
+	}
 	return nil
+}
+
+// ExecuteAll takes several calls of one task and one context, as [Pool.Execute] takes one
+// after another: for executor.SubmitAll.
+func (p *Pool) ExecuteAll(calls []executor.Call) (accepted int, err error) {
+	if len(calls) == 0 {
+		return 0, nil
+	}
+	if p.cfg.Observer != nil || p.cfg.QueueLimit > 0 {
+		for i, c := range calls {
+			if err := p.Execute(c); err != nil {
+				return i, err
+			}
+		}
+		return len(calls), nil
+	}
+	first := calls[0]
+	if err := first.Portable(); err != nil {
+		return 0, err
+	}
+	if ctx := first.Context(); ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	p.mu.Lock()
+	if err := p.usable(); err != nil {
+		p.mu.Unlock()
+		return 0, err
+	}
+	for _, c := range calls {
+		p.accept(c.Len())
+		c.Accept(host{p})
+		p.queue.push(c)
+	}
+	var ws []*process
+	for w := p.engage(first.Priority(), len(calls)); w != nil; w = p.engage(first.Priority(), len(calls)) {
+		ws = append(ws, w)
+	}
+	p.mu.Unlock()
+	for _, w := range ws {
+		p.deliver(w, false)
+	}
+	return len(calls), nil
+}
+
+// engage gives what was just queued, n calls of the given priority, to a worker that may
+// have some, and returns that: the caller is to deliver it. If there is none, it returns
+// nil. mu is held.
+func (p *Pool) engage(priority, n int) *process {
+	if len(p.idle) == 0 {
+		p.dispatch() // another worker takes what it finds, also where it was sent ahead
+	}
+	p.overtake(priority)
+	w := p.candidate(n)
+	if w != nil {
+		p.assign(w, false)
+	}
+	return w
 }
 
 // refuse ends an accepted call that will not run.
@@ -171,40 +273,6 @@ func (p *Pool) start(c executor.Call) bool {
 	return true
 }
 
-// dispatch gives what is queued its workers: idle ones first, then new ones. mu is
-// held, here and by its caller's change that made it necessary.
-func (p *Pool) dispatch() {
-	if p.over() {
-		return
-	}
-	need := p.queue.waiting() - p.coming
-	for ; need > 0 && len(p.idle) > 0; need-- {
-		w := p.idle[len(p.idle)-1]
-		p.idle = p.idle[:len(p.idle)-1]
-		p.expect(w)
-		w.wake <- struct{}{}
-	}
-	for need -= p.starting; need > 0 && !p.resting && len(p.workers)-p.leaving < p.max; need-- {
-		p.spawn()
-	}
-}
-
-// expect notes that w will ask for a call. mu is held.
-func (p *Pool) expect(w *process) {
-	if !w.expected {
-		w.expected = true
-		p.coming++
-	}
-}
-
-// arrived notes that w asks, or never will. mu is held.
-func (p *Pool) arrived(w *process) {
-	if w.expected {
-		w.expected = false
-		p.coming--
-	}
-}
-
 // spawn adds a worker. mu is held.
 func (p *Pool) spawn() {
 	index := 0
@@ -239,7 +307,7 @@ func (p *Pool) all(yield func(*process) bool) {
 }
 
 // over reports whether workers have no more to do. mu is held.
-func (p *Pool) over() bool { return p.broken != nil || p.state >= draining && p.live == 0 }
+func (p *Pool) over() bool { return p.broken != nil || p.state >= draining && p.live.Load() == 0 }
 
 // settle ends the workers when there is no more to do. It is called when live has
 // fallen, when a worker is gone, and when the pool goes on to another state. mu is
@@ -248,15 +316,12 @@ func (p *Pool) settle() {
 	if !p.over() {
 		return
 	}
-	for _, w := range p.idle {
-		w.wake <- struct{}{}
-	}
-	p.idle = nil
 	for w := range p.all {
-		p.unpark(w)
+		w.call()
 		w.stop()
+		w.expire()
 	}
-	if p.state >= draining && p.live == 0 && p.owners == 0 && p.alone() {
+	if p.state >= draining && p.live.Load() == 0 && p.owners == 0 && p.alone() {
 		select {
 		case <-p.done:
 		default:
@@ -275,6 +340,7 @@ func (p *Pool) advance(s state) bool {
 		close(p.refuses)
 	}
 	p.state = s
+	p.closes.Store(true)
 	return true
 }
 
@@ -285,6 +351,7 @@ func (p *Pool) Shutdown(ctx context.Context, opts ...executor.ShutdownOption) er
 	p.advance(draining)
 	var calls []executor.Call
 	if executor.NewShutdownOptions(opts...).CancelPending {
+		p.recallAll()
 		calls = p.queue.takeCalls()
 	}
 	p.settle()
@@ -313,11 +380,14 @@ func (p *Pool) Shutdown(ctx context.Context, opts ...executor.ShutdownOption) er
 func (p *Pool) Close() error {
 	p.close(closing)
 	p.mu.Lock()
-	running := make([]executor.Call, 0, len(p.running))
-	for c := range p.running {
-		running = append(running, c)
-	}
+	var running []executor.Call
 	for w := range p.all {
+		p.look(w)
+		for _, j := range w.window.all() {
+			if !j.ghost {
+				running = append(running, j.call)
+			}
+		}
 		w.stop()
 	}
 	p.mu.Unlock()
@@ -332,6 +402,7 @@ func (p *Pool) Close() error {
 func (p *Pool) close(s state) {
 	p.mu.Lock()
 	p.advance(s)
+	p.recallAll()
 	calls, front := p.queue.takeCalls(), p.queue.takeFront()
 	p.settle()
 	p.mu.Unlock()
@@ -369,11 +440,12 @@ func (p *Pool) Resize(workers int) error {
 	p.max = workers
 	for len(p.idle) > 0 && len(p.workers)-p.leaving > p.max {
 		w := p.idle[0] // it has waited longest
-		p.idle = p.idle[1:]
+		p.unidle(w)
 		p.leave(w)
-		w.wake <- struct{}{}
+		w.call()
 	}
 	p.makeRoom()
+	p.spread()
 	p.dispatch()
 	return nil
 }
@@ -411,10 +483,38 @@ func (p *Pool) usable() error {
 func (p *Pool) Stats() executor.Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for _, w := range p.list {
+		p.look(w)
+	}
 	s := p.stats
+	s.Succeeded, s.Failed = p.succeeded.Load(), p.failed.Load()
+	s.Cancelled += p.cancelled.Load()
 	s.Workers = len(p.workers)
 	s.Idle = len(p.idle)
-	s.Queued = p.pending
-	s.Running = max(0, p.live-p.pending)
+	running, behind := p.runs()
+	s.Running, s.Queued = running, p.pending+behind
 	return s
+}
+
+// runs returns how many items run, and how many have not begun of calls that have. mu is
+// held.
+func (p *Pool) runs() (running, behind int) {
+	for w := range p.all {
+		var last *job // those before it have an answer that was not read yet
+		for _, j := range w.window.all() {
+			if j.took && !j.ghost {
+				last = j
+			}
+		}
+		if last != nil {
+			running++
+			behind += last.to - last.next - 1
+		}
+	}
+	for _, r := range p.queue.front {
+		if r.started {
+			behind += r.to - r.from
+		}
+	}
+	return running, behind
 }

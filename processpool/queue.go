@@ -14,7 +14,8 @@ type part struct {
 	from, to int
 	tries    int          // how often the first item was lost
 	refused  int          // how many workers died with it before they had taken it up
-	started  bool         // the call is running: an earlier part was sent
+	started  bool         // the call is running: a worker has taken it up
+	told     bool         // the observer knows
 	absent   map[int]bool // items that have ended: their arguments did not encode
 }
 
@@ -39,46 +40,103 @@ type level struct {
 // finds nothing but cancelled calls does no harm.
 func (q *queue) waiting() int { return len(q.front) + q.n }
 
-func (q *queue) pushFront(p part) { q.front = append(q.front, p) }
+// back adds what was taken out before: it goes before all of its kind.
+func (q *queue) back(p part) {
+	if p.started || p.from > 0 || p.to < p.call.Len() || p.refused > 0 {
+		q.front = slices.Insert(q.front, 0, p)
+		return
+	}
+	l := q.level(p.call.Priority())
+	if l.head == 0 {
+		calls := make([]executor.Call, backRoom+len(l.calls), backRoom+cap(l.calls))
+		copy(calls[backRoom:], l.calls)
+		l.calls, l.head = calls, backRoom
+	}
+	l.head--
+	l.calls[l.head] = p.call
+	q.n++
+}
+
+// backRoom is room for calls that come back, made when there is none.
+const backRoom = 64
 
 // push adds c behind all of its priority.
 func (q *queue) push(c executor.Call) {
-	i, found := slices.BinarySearchFunc(q.levels, c.Priority(), func(l level, p int) int { return cmp.Compare(p, l.priority) })
-	if !found {
-		q.levels = slices.Insert(q.levels, i, level{priority: c.Priority()})
-	}
-	l := &q.levels[i]
+	l := q.level(c.Priority())
 	l.calls = append(l.calls, c)
 	q.n++
 }
 
-// pop takes the next part.
-func (q *queue) pop() (part, bool) {
-	if len(q.front) > 0 {
-		p := q.front[0]
+// level returns the level of a priority, made now if need be.
+func (q *queue) level(priority int) *level {
+	if len(q.levels) > 0 && q.levels[0].priority == priority {
+		return &q.levels[0]
+	}
+	i, found := slices.BinarySearchFunc(q.levels, priority, func(l level, p int) int { return cmp.Compare(p, l.priority) })
+	if !found {
+		q.levels = slices.Insert(q.levels, i, level{priority: priority})
+	}
+	return &q.levels[i]
+}
+
+// peek returns the call of the next part, nil if there is none.
+func (q *queue) peek() executor.Call {
+	for len(q.front) > 0 {
+		if p := &q.front[0]; p.started || !over(p.call) {
+			return p.call
+		}
 		q.front = slices.Delete(q.front, 0, 1)
-		return p, true
 	}
 	for len(q.levels) > 0 {
 		l := &q.levels[0]
 		for l.head < len(l.calls) {
 			c := l.calls[l.head]
-			l.calls[l.head] = nil
-			l.head++
-			q.n--
-			if l.head > 64 && l.head > len(l.calls)/2 {
-				l.calls = slices.Clone(l.calls[l.head:])
-				l.head = 0
-			}
-			if !c.IsDone() {
-				return part{call: c, to: c.Len()}, true
+			if !over(c) {
+				return c
 			}
 			q.dead = max(0, q.dead-1)
+			q.drop(l)
 		}
 		q.levels = slices.Delete(q.levels, 0, 1)
 	}
 	q.dead = 0
-	return part{}, false
+	return nil
+}
+
+// over reports whether c was cancelled, or is about to be.
+func over(c executor.Call) bool {
+	if c.IsDone() {
+		return true
+	}
+	_, is := c.Assigned().(*nobody)
+	return is
+}
+
+// drop removes the first call of l.
+func (q *queue) drop(l *level) {
+	l.calls[l.head] = nil
+	l.head++
+	q.n--
+	if l.head > 64 && l.head > len(l.calls)/2 {
+		n := copy(l.calls, l.calls[l.head:])
+		clear(l.calls[n:])
+		l.calls, l.head = l.calls[:n], 0
+	}
+}
+
+// pop takes the next part.
+func (q *queue) pop() (part, bool) {
+	c := q.peek()
+	if c == nil {
+		return part{}, false
+	}
+	if len(q.front) > 0 {
+		p := q.front[0]
+		q.front = slices.Delete(q.front, 0, 1)
+		return p, true
+	}
+	q.drop(&q.levels[0])
+	return part{call: c, to: c.Len()}, true
 }
 
 // cancelled notes that a call in the queue was cancelled, and now and then removes
@@ -93,7 +151,7 @@ func (q *queue) cancelled() {
 		l := &q.levels[i]
 		calls := make([]executor.Call, 0, len(l.calls)-l.head)
 		for _, c := range l.calls[l.head:] {
-			if !c.IsDone() {
+			if !over(c) {
 				calls = append(calls, c)
 			}
 		}

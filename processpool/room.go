@@ -83,7 +83,7 @@ func (p *Pool) hasRoom(n int) bool {
 	if p.cfg.QueueLimit == 0 {
 		return true
 	}
-	free := p.max - len(p.running)
+	free := p.max - p.taken
 	waiting := p.pending - max(0, free)
 	return p.pending == 0 || waiting < 0 || waiting+n <= p.cfg.QueueLimit
 }
@@ -91,7 +91,7 @@ func (p *Pool) hasRoom(n int) bool {
 // accept counts n items as accepted. mu is held.
 func (p *Pool) accept(n int) {
 	p.pending += n
-	p.live += n
+	p.live.Add(int64(n))
 	p.stats.Submitted += uint64(n)
 }
 

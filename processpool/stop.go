@@ -82,6 +82,7 @@ func (p *Pool) Workers() []WorkerInfo {
 	return all
 }
 
+// info describes w. The pool's lock is held.
 func (w *process) info() WorkerInfo {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -89,8 +90,8 @@ func (w *process) info() WorkerInfo {
 	if w.proc != nil {
 		i.PID = w.proc.PID
 	}
-	if w.cur != nil {
-		i.Task = w.cur.call.Task()
+	if j := w.window.front(); j != nil && !j.ghost {
+		i.Task = j.call.Task()
 	}
 	return i
 }

@@ -23,12 +23,12 @@ var inWorker bool
 func Main() {
 	proc.SetMainCalled()
 	proc.ServeForks()
-	socket, page, ok := proc.Inherited()
+	socket, mem, ok := proc.Inherited()
 	if !ok {
 		return
 	}
 	inWorker = true
-	if err := serve(socket, page); err != nil {
+	if err := serve(socket, mem); err != nil {
 		fmt.Fprintf(os.Stderr, "worker: %v\n", err)
 	}
 	proc.Die()

@@ -62,7 +62,7 @@ func (s *starter) Execute(c executor.Call) error {
 		return err
 	}
 	s.child = k
-	k.send(remote.Head(c, theirs), arg, flags)
+	k.send(remote.Head(c, theirs), arg.Bytes(), flags)
 	return nil
 }
 
@@ -117,7 +117,7 @@ func (c *child) greet() (map[string]string, error) {
 func (c *child) send(head wire.CallHead, arg []byte, flags uint8) {
 	c.call.Accept(c)
 	c.call.Start()
-	c.proc.Page.Offer(onlySeq) // before the owner can release it
+	c.proc.Ring.Offer(onlySeq) // before the owner can release it
 	go c.own()                 // ends with the process
 	_ = c.proc.Add(wire.Header{Kind: wire.KindCall, Seq: onlySeq, Item: 1}, head.Append(nil))
 	ctx := c.call.Context()
@@ -237,7 +237,7 @@ func (c *child) after(d time.Duration, fn func()) {
 // mu is held.
 func (c *child) limit(since time.Time) {
 	c.after(remote.Patience(c.call.Timeout(), c.cfg.KillGrace), func() {
-		if c.proc.Page.Begun(onlySeq) == 0 && time.Since(since) < c.cfg.StartTimeout {
+		if c.proc.Ring.Begun(onlySeq) == 0 && time.Since(since) < c.cfg.StartTimeout {
 			c.limit(since)
 			return
 		}

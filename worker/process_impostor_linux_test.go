@@ -59,7 +59,7 @@ func impostor(how string) error {
 		_ = syscall.Shutdown(3, syscall.SHUT_RDWR)
 	case "text":
 		value, flags, _ := wire.NewEncoder(1 << 10).Message(func(e *wire.Encoder) error { return e.Encode(&wire.Box[string]{V: "two"}) })
-		err = send(wire.Header{Kind: wire.KindResult, Seq: 1, Flags: flags}, value)
+		err = send(wire.Header{Kind: wire.KindResult, Seq: 1, Flags: flags}, value.Bytes())
 	}
 	if err != nil {
 		return err

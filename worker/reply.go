@@ -11,6 +11,7 @@ import (
 	"example.com/futures/executor"
 	"example.com/futures/internal/proc"
 	"example.com/futures/internal/remote"
+	"example.com/futures/internal/ring"
 	"example.com/futures/internal/wire"
 )
 
@@ -22,15 +23,21 @@ func (j *job) wallDeadline() time.Time {
 	return time.Now().Add(time.Duration(j.head.Deadline - proc.Monotonic()))
 }
 
-// reply answers an item with what came of it.
-func (s *server) reply(j *job, arg wire.Frame, ctx *callContext, result any, err error) {
+// reply answers the item that runs with what came of it.
+func (s *server) reply(result any, err error) {
+	j, arg := s.job, s.arg
 	if err != nil {
-		s.fail(arg, executor.JoinCause(err, context.Cause(ctx)))
+		s.fail(arg, executor.JoinCause(err, context.Cause(s.ctx)))
 		return
 	}
 	h := wire.Header{Kind: wire.KindResult, Seq: arg.Seq, Item: arg.Item}
 	if j.head.Discard {
 		s.answer(h, nil)
+		return
+	}
+	if b, ok := wire.Result(s.result[:], result); ok && int64(len(b)) <= s.limit {
+		h.Flags = wire.FlagPlain
+		s.answer(h, b)
 		return
 	}
 	returned := false
@@ -46,7 +53,11 @@ func (s *server) reply(j *job, arg wire.Frame, ctx *callContext, result any, err
 		return
 	}
 	h.Flags = flags
-	s.answer(h, payload)
+	if b, whole := payload.Whole(); whole {
+		s.answer(h, b)
+	} else {
+		s.answerPieces(h, payload)
+	}
 }
 
 // abnormal returns the error of a result whose encoding did not return: v is what
@@ -80,8 +91,19 @@ func complain(task string, err error) {
 	}
 }
 
-// answer writes a frame. A parent that does not read any more is dead.
+// answer says what became of an item, at once: by a frame, or by a record in shared
+// memory and, if the parent sleeps, a frame that wakes it.
 func (s *server) answer(h wire.Header, payload []byte) {
+	if s.job.sock {
+		s.write(h, payload)
+	} else {
+		s.post(h, payload)
+	}
+	s.owes = false
+}
+
+// write writes a frame. A parent that does not read any more is dead.
+func (s *server) write(h wire.Header, payload []byte) {
 	err := s.out.Add(h, payload)
 	if err == nil {
 		err = s.out.Flush()
@@ -90,5 +112,58 @@ func (s *server) answer(h wire.Header, payload []byte) {
 		fmt.Fprintf(os.Stderr, "worker: answering: %v\n", err)
 		proc.Die()
 	}
-	s.owes = false
+}
+
+// post publishes a record. A payload that is large is put beside the ring, and one that
+// is larger than all room there goes through the socket.
+func (s *server) post(h wire.Header, payload []byte) {
+	if len(payload) > wire.MostInline {
+		h.Flags, payload = s.store(h, payload)
+	}
+	if !s.mem.Answers.Add(uint8(h.Kind), h.Flags, uint16(h.Seq), payload) {
+		s.await(time.Now(), func() bool { return s.mem.Answers.Add(uint8(h.Kind), h.Flags, uint16(h.Seq), payload) })
+	}
+	s.mem.Answers.Publish()
+	if s.mem.WantsBell() {
+		s.write(wire.Header{Kind: wire.KindBell}, nil)
+	}
+}
+
+// store puts a large payload where there is room for it, and returns what its record is to
+// say of that.
+func (s *server) store(h wire.Header, payload []byte) (flags uint8, where []byte) {
+	n := len(payload)
+	if n > ring.ArenaLen/2 {
+		s.write(h, payload)
+		return h.Flags | wire.FlagSocket, nil
+	}
+	ref, room := s.alloc(n)
+	copy(room, payload)
+	return h.Flags | wire.FlagLarge, ref.Append(s.scratch[:0])
+}
+
+// alloc waits for room for n bytes, which there is at some time.
+func (s *server) alloc(n int) (ref ring.Ref, room []byte) {
+	ref, room, ok := s.mem.Alloc(n)
+	if !ok {
+		s.await(time.Now(), func() bool {
+			ref, room, ok = s.mem.Alloc(n)
+			return ok
+		})
+	}
+	return ref, room
+}
+
+// answerPieces is answer for a payload in several pieces: each is copied once, to where the
+// parent reads it.
+func (s *server) answerPieces(h wire.Header, p wire.Payload) {
+	n := p.Len()
+	if s.job.sock || n <= wire.MostInline || n > ring.ArenaLen/2 {
+		s.answer(h, p.Bytes())
+		return
+	}
+	ref, room := s.alloc(n)
+	p.CopyTo(room)
+	h.Flags |= wire.FlagLarge
+	s.answer(h, ref.Append(s.scratch[:0]))
 }

@@ -31,14 +31,14 @@ func FuzzServer(f *testing.F) {
 	f.Add(wire.Append(call, wire.Header{Kind: wire.KindCall, Seq: 3}, head))
 	f.Add(wire.Append(call, wire.Header{Kind: wire.KindArg, Seq: 4}, arg))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := &server{in: wire.NewReader(bytes.NewReader(untilBye(b)), 1<<20, false), dec: new(wire.Decoder)}
+		s := &server{in: wire.NewReader(bytes.NewReader(untilBye(b)), 1<<20, false), dec: new(wire.Decoder), large: map[wire.RingArg][]byte{}}
 		s.more.L = &s.mu
 		_ = s.read()
 		for _, j := range s.jobs {
 			if len(j.args) != j.count {
 				t.Fatalf("a call of %d items has %d arguments", j.count, len(j.args))
 			}
-			fn, err := lookup(j.head)
+			fn, err := s.lookup(&j.head)
 			if err != nil {
 				continue
 			}

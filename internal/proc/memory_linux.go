@@ -107,7 +107,7 @@ func (m *memory) ended(state *os.ProcessState) {
 		return
 	}
 	if ru, ok := state.SysUsage().(*syscall.Rusage); ok {
-		if peak := ru.Maxrss << 10; peak > m.floor {
+		if peak := int64(ru.Maxrss) << 10; peak > m.floor {
 			m.peak = peak
 		}
 	}
@@ -136,7 +136,7 @@ func ownPeak() int64 {
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err != nil {
 		return 1<<63 - 1 // then no child's peak says anything
 	}
-	return ru.Maxrss << 10
+	return int64(ru.Maxrss) << 10
 }
 
 // KillOver kills the process, with its group, for having size resident bytes where

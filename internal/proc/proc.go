@@ -9,7 +9,7 @@
 //	1  the parent's standard output, or a pipe to it
 //	2  a pipe to the parent, which keeps the beginning and the end of it
 //	3  a stream socket: frames of package wire, and the lifeline
-//	4  one page of shared memory: how far the worker has got, see [Page]
+//	4  shared memory: the calls, their answers, and how far the worker has got, see package ring
 //
 // The life of one, as the parent sees it:
 //

@@ -24,27 +24,6 @@ func TestMayStart(t *testing.T) {
 	require.False(t, ok)
 }
 
-// The page tells a call that was offered from one that was taken up, and how far it got.
-func TestPage(t *testing.T) {
-	p, unmap, err := proc.NewPage()
-	require.NoError(t, err)
-	defer unmap()
-	const seq = 1 << 40
-	p.Offer(seq)
-	require.False(t, p.Taken(seq))
-	require.False(t, p.Take(seq+1))
-	require.True(t, p.Take(seq))
-	require.False(t, p.Take(seq))
-	require.True(t, p.Taken(seq))
-	require.False(t, p.Taken(seq+1))
-	require.Zero(t, p.Begun(seq))
-	p.Begin(seq, 6)
-	require.Equal(t, 7, p.Begun(seq))
-	require.Zero(t, p.Begun(seq+1), "what is left of one call says nothing about the next")
-	p.Offer(seq + 1)
-	require.False(t, p.Taken(seq+1))
-}
-
 // An excerpt has the beginning and the end, whole where that is little.
 func TestExcerpt(t *testing.T) {
 	require.Empty(t, proc.Excerpt())

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/futures/internal/ring"
 	"example.com/futures/internal/wire"
 )
 
@@ -32,18 +33,9 @@ func (e *MismatchError) Error() string { return e.reason }
 // A Process cannot be had.
 type Process struct {
 	PID  int
-	Page *Page
+	Ring *ring.Parent
 	In   *wire.Reader
 }
-
-// A Page cannot be had.
-type Page struct{}
-
-func (*Page) Offer(uint64)      {}
-func (*Page) Take(uint64) bool  { return false }
-func (*Page) Taken(uint64) bool { return false }
-func (*Page) Begin(uint64, int) {}
-func (*Page) Begun(uint64) int  { return 0 }
 
 // Start answers ErrSystem.
 func Start(Spec) (*Process, error) { return nil, ErrSystem }
@@ -68,10 +60,13 @@ func (p *Process) Flush() error                  { return ErrSystem }
 func (p *Process) Release()                      {}
 
 // Inherited answers false: no process is a worker.
-func Inherited() (*os.File, *Page, bool) { return nil, nil, false }
+func Inherited() (*os.File, *ring.Worker, bool) { return nil, nil, false }
 
 // Die ends the process.
 func Die() { os.Exit(1) }
+
+// Quota is not used here.
+func Quota() bool { return false }
 
 // Monotonic is not used here.
 func Monotonic() int64 { return 0 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/futures/internal/ring"
 )
 
 const (
@@ -24,7 +26,7 @@ const (
 
 	// The descriptors that a worker is born with, beside the standard three.
 	socketFD = 3
-	pageFD   = 4
+	memoryFD = 4
 )
 
 // depth is how many workers are above this process: 0 in the program itself and in its
@@ -55,10 +57,10 @@ func role() (worker, session, server bool) {
 	case word == serverMark:
 		depth, server = n-1, true
 		closeStrangers(socketFD)
-	case isPage(pageFD):
+	case isMemory(memoryFD):
 		depth, worker, session = n, true, word == sessionMark
-		closeStrangers(pageFD)
-		unix.CloseOnExec(pageFD)
+		closeStrangers(memoryFD)
+		unix.CloseOnExec(memoryFD)
 	default:
 		return
 	}
@@ -70,17 +72,17 @@ func role() (worker, session, server bool) {
 // restoreProcs makes the environment what it would be if the runtime had not been told by
 // it, and returns the words before that of it.
 func restoreProcs(words string) string {
-	i := strings.Index(words, procsMark)
-	if i < 0 {
+	before, after, ok := strings.Cut(words, procsMark)
+	if !ok {
 		return words
 	}
 	// As in marked: a name without = or NUL, and a value that was one before.
-	if value, ok := strings.CutPrefix(words[i+len(procsMark):], "="); ok {
+	if value, ok := strings.CutPrefix(after, "="); ok {
 		_ = os.Setenv(procsVariable, value)
 	} else {
 		_ = os.Unsetenv(procsVariable)
 	}
-	return strings.TrimSpace(words[:i])
+	return strings.TrimSpace(before)
 }
 
 // watchTime is how often a process looks for its parent that has not come to serve yet.
@@ -156,24 +158,24 @@ func isSocket(fd int) bool {
 	return err == nil && kind == unix.SOCK_STREAM
 }
 
-func isPage(fd int) bool {
+func isMemory(fd int) bool {
 	var st unix.Stat_t
-	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == pageLen
+	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == ring.Size
 }
 
-// Inherited returns the socket and the page of a worker process, and false in any
-// other process. It is called once.
-func Inherited() (*os.File, *Page, bool) {
+// Inherited returns the socket and the shared memory of a worker process, and false in
+// any other process. It is called once.
+func Inherited() (*os.File, *ring.Worker, bool) {
 	if !inherited {
 		return nil, nil, false
 	}
 	arrive()
-	page, err := mapPage(pageFD)
-	unix.Close(pageFD)
+	memory, err := ring.Open(memoryFD)
+	unix.Close(memoryFD)
 	if err != nil {
 		return nil, nil, false
 	}
-	return os.NewFile(socketFD, "parent"), page, true
+	return os.NewFile(socketFD, "parent"), memory.Worker(), true
 }
 
 // Die ends this process and its group at once. It is how a worker answers the death

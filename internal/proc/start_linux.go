@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.com/futures/internal/ring"
 	"example.com/futures/internal/wire"
 )
 
@@ -20,7 +21,7 @@ import (
 // for concurrent use, but for In, which is for one goroutine.
 type Process struct {
 	PID  int
-	Page *Page
+	Ring *ring.Parent
 	In   *wire.Reader // its frames; ends with io.EOF after all that it wrote before it died
 
 	socket *os.File
@@ -116,12 +117,12 @@ func begin(o outputs, launch func(files []*os.File) (born, error)) (_ *Process, 
 			undo.run()
 		}
 	}()
-	page, pageFile, err := newPage()
+	memory, memoryFile, err := ring.Create()
 	if err != nil {
 		return nil, err
 	}
-	defer pageFile.Close()
-	undo.add(page.unmap)
+	defer memoryFile.Close()
+	undo.add(memory.Unmap)
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("socketpair: %w", err)
@@ -136,7 +137,7 @@ func begin(o outputs, launch func(files []*os.File) (born, error)) (_ *Process, 
 		unix.Close(ours)
 		return nil, fmt.Errorf("socketpair: %w", err)
 	}
-	p := &Process{Page: page, socket: os.NewFile(uintptr(ours), "worker"), ended: make(chan struct{})}
+	p := &Process{Ring: memory.Parent(), socket: os.NewFile(uintptr(ours), "worker"), ended: make(chan struct{})}
 	undo.add(func() { p.socket.Close() })
 	p.In = wire.NewReader(stream{p.socket}, helloLimit, true)
 	p.out = wire.NewWriter(p.socket)
@@ -168,7 +169,7 @@ func begin(o outputs, launch func(files []*os.File) (born, error)) (_ *Process, 
 	p.stderr = stderr
 
 	p.ooms, _ = oomKills()()
-	b, err := launch([]*os.File{null, stdout, w, theirs, pageFile})
+	b, err := launch([]*os.File{null, stdout, w, theirs, memoryFile})
 	if err != nil {
 		return nil, err
 	}
@@ -413,7 +414,7 @@ const flushTime = time.Second
 // output to be passed on. Ended is closed, and nobody reads or writes any more.
 func (p *Process) Release() {
 	p.socket.Close()
-	p.Page.unmap()
+	p.Ring.Unmap()
 	patience := time.NewTimer(flushTime)
 	defer patience.Stop()
 	p.stderr.flushed(patience.C)

@@ -62,6 +62,15 @@ type Owner interface {
 	InterruptRunning(cause error) bool
 }
 
+// A Looker is an Owner whose future may have started without its knowledge: Look is called
+// before somebody is told that it is pending.
+type Looker interface{ Look() }
+
+// A Helper is an Owner that can bring on the end of its future: Help is called by who is
+// about to wait for it under ctx, and does not take longer than it takes to be woken, or as
+// long as other calls end.
+type Helper interface{ Help(ctx context.Context) }
+
 // A Core is a future without its value. The zero Core is pending.
 type Core struct {
 	state atomic.Uint32
@@ -111,13 +120,26 @@ func (c *Core) IsDone() bool { return c.state.Load() >= cancelled }
 
 // IsPending, IsRunning and IsCancelled report the state.
 func (c *Core) IsPending() bool {
-	s := c.state.Load()
+	s := c.looked()
 	return s == pending || s == settlingPending
 }
 
 func (c *Core) IsRunning() bool {
-	s := c.state.Load()
+	s := c.looked()
 	return s == running || s == settlingRunning
+}
+
+// looked returns the state, after its owner has had a look if it is pending.
+func (c *Core) looked() uint32 {
+	s := c.state.Load()
+	if s != pending {
+		return s
+	}
+	if l, ok := c.owner.(Looker); ok {
+		l.Look()
+		s = c.state.Load()
+	}
+	return s
 }
 
 func (c *Core) IsCancelled() bool { return c.state.Load() == cancelled }
@@ -129,7 +151,7 @@ func (c *Core) Over() bool { return c.state.Load() >= settlingPending }
 // Phase returns the state as of one look: several of the questions above, asked one
 // after another, may straddle a step.
 func (c *Core) Phase() Phase {
-	switch c.state.Load() {
+	switch c.looked() {
 	case pending, settlingPending:
 		return Pending
 	case running, settlingRunning:
@@ -363,6 +385,11 @@ func (c *Core) Wait(ctx context.Context) bool {
 	end := ctx.Done()
 	if end != nil && ctx.Err() != nil {
 		return c.IsDone()
+	}
+	if h, ok := c.owner.(Helper); ok {
+		if h.Help(ctx); c.IsDone() {
+			return true
+		}
 	}
 	if l := lend.From(ctx); l != nil {
 		l.Lend()

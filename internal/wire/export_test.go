@@ -25,3 +25,6 @@ func Inspector() func(b []byte) error {
 	types := new(inspector)
 	return func(b []byte) error { return types.payload(b, false) }
 }
+
+// LeastPart is the size of a []byte from which it travels beside a value.
+const LeastPart = leastPart

@@ -23,7 +23,10 @@ const (
 	KindBye                       // parent: end; sent to an idle worker
 	KindResult                    // worker: the value of one item
 	KindError                     // worker: the error of one item
-	KindSkipped                   // worker: an item that never began, since its call was interrupted
+	KindSkipped                   // worker: an item that never began, since its call was interrupted, or taken back
+	KindStarted                   // worker: the call was taken up; for parents that want to know
+	KindBell                      // worker: there are answers in shared memory
+	KindArgs                      // parent, in shared memory: arguments of several items
 )
 
 // Flags of frames that carry a value.
@@ -31,16 +34,26 @@ const (
 	FlagAlone  uint8 = 1 << iota // the value is encoded on its own, outside of the stream
 	FlagStart                    // the first value of a stream: forget the one before
 	FlagEnd                      // the last value of a stream: let go of its buffers
-	FlagAbsent                   // of an Arg: there is none, and no answer is wanted
+	FlagAbsent                   // of an Arg: there is none, and its answer is Skipped
 	FlagPlain                    // the value is plain: not gob's, see Plain
+	FlagParts                    // some of the value is beside what is gob's, see Encoder.part
 )
+
+// Flags of records in shared memory, whose payload is not the value but says where it is.
+const (
+	FlagLarge  uint8 = 1 << 6 // in the arena: a ring.Ref
+	FlagSocket uint8 = 1 << 7 // in a frame on the socket: of an argument, a RingArg; of an answer, nothing
+)
+
+// MostInline is the largest value that is put into a record. A larger one goes to the arena.
+const MostInline = 8 << 10
 
 const (
 	// Magic begins every conversation.
 	Magic uint64 = 0x66757475_72657301
 
 	// Version is that of the protocol. Both sides must have the same.
-	Version uint32 = 3
+	Version uint32 = 4
 
 	// ErrorAllowance is what a frame may be beyond the largest value: room for a value's
 	// types, and for an error where values are small.

@@ -25,6 +25,7 @@ type Setup struct {
 	Once        bool  // it serves one call and ends: with status 0 if that returned a value, otherwise 1
 	Ring        bool  // calls and answers travel in shared memory
 	Announce    bool  // it says when it takes up a call
+	First       bool  // but the first call travels on the socket: the initializer
 }
 
 // mostTasks is how many tasks a Hello may name: more than a program has, and no more than
@@ -65,13 +66,14 @@ const (
 	setupOnce = 1 << iota
 	setupRing
 	setupAnnounce
+	setupFirst
 	setupFlags = 1<<iota - 1 // all of them
 )
 
 // Append adds the encoded s to b and returns it. Its numbers are not negative.
 func (s *Setup) Append(b []byte) []byte {
 	flags := byte(0)
-	for i, set := range []bool{s.Once, s.Ring, s.Announce} {
+	for i, set := range []bool{s.Once, s.Ring, s.Announce, s.First} {
 		if set {
 			flags |= 1 << i
 		}
@@ -88,7 +90,8 @@ func ParseSetup(b []byte) (s Setup, err error) {
 	if len(b) == 0 || b[0] > setupFlags {
 		return s, errBadSetup
 	}
-	s.Once, s.Ring, s.Announce = b[0]&setupOnce != 0, b[0]&setupRing != 0, b[0]&setupAnnounce != 0
+	s.Once, s.Ring = b[0]&setupOnce != 0, b[0]&setupRing != 0
+	s.Announce, s.First = b[0]&setupAnnounce != 0, b[0]&setupFirst != 0
 	const most = 1<<31 - 1 // of an int, wherever that is
 	p := parser{rest: b[1:]}
 	s.Index, s.GOMAXPROCS = int(p.uint(most)), int(p.uint(most))

@@ -24,6 +24,7 @@ var setups = []wire.Setup{
 	{Index: math.MaxInt32, GOMAXPROCS: math.MaxInt32, MaxMessage: math.MaxInt64, MemoryLimit: math.MaxInt64, Spin: math.MaxInt64},
 	{Once: true, Ring: true, Announce: true},
 	{Ring: true},
+	{Ring: true, First: true},
 	{Announce: true},
 }
 
@@ -73,7 +74,7 @@ func TestHandshakeClaims(t *testing.T) {
 		})
 	}
 	for name, b := range map[string][]byte{
-		"an unknown flag":     append([]byte{8}, make([]byte, 5)...),
+		"an unknown flag":     append([]byte{16}, make([]byte, 5)...),
 		"a negative number":   append(append([]byte{0, 0, 0}, most...), 0, 0),
 		"an index too large":  append(varint.AppendUvarint([]byte{0}, 1<<31), 0, 0, 0, 0),
 		"processors too many": append(varint.AppendUvarint([]byte{0, 0}, 1<<31), 0, 0, 0),

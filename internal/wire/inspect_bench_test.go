@@ -31,7 +31,7 @@ func BenchmarkInspect(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			return wire.Frame{Header: wire.Header{Flags: flags &^ wire.FlagEnd}, Payload: bytes.Clone(payload)}
+			return wire.Frame{Header: wire.Header{Flags: flags &^ wire.FlagEnd}, Payload: bytes.Clone(payload.Bytes())}
 		}
 		first := message()
 		second := message()

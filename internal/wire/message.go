@@ -43,7 +43,8 @@ const (
 	wantsDiscard
 )
 
-var errBadCall = errors.New("wire: a call that cannot be read")
+// ErrBadCall reports bytes that are no call.
+var ErrBadCall = errors.New("wire: a call that cannot be read")
 
 // Append adds the encoded h to b and returns it.
 func (h *CallHead) Append(b []byte) []byte {
@@ -67,30 +68,77 @@ func (h *CallHead) Append(b []byte) []byte {
 // ParseCallHead decodes what Append encoded.
 func ParseCallHead(b []byte) (h CallHead, err error) {
 	if len(b) == 0 {
-		return h, errBadCall
+		return h, ErrBadCall
 	}
 	flags := b[0]
 	b = b[1:]
 	h.Discard = flags&wantsDiscard != 0
 	timeout, n := binary.Varint(b)
 	if n <= 0 || timeout < 0 {
-		return h, errBadCall
+		return h, ErrBadCall
 	}
 	h.Timeout = time.Duration(timeout)
 	b = b[n:]
 	if flags&hasDeadline != 0 {
 		if h.Deadline, n = binary.Varint(b); n <= 0 {
-			return h, errBadCall
+			return h, ErrBadCall
 		}
 		b = b[n:]
 	}
 	name, n := binary.Uvarint(b)
 	if n <= 0 || name > uint64(len(b)-n) {
-		return h, errBadCall
+		return h, ErrBadCall
 	}
 	b = b[n:]
 	h.Task, h.Signature = string(b[:name]), string(b[name:])
 	return h, nil
+}
+
+// A RingCall is a call as its record in shared memory has it. The records of its
+// arguments follow.
+type RingCall struct {
+	Seq   uint64
+	Items uint32
+	Head  []byte // as ParseCallHead reads it
+}
+
+const ringCallLen = 12
+
+// RingCallLen returns how many bytes Put needs for a head of n bytes.
+func RingCallLen(n int) int { return ringCallLen + n }
+
+// Put encodes c into b, which is of the length that RingCallLen says.
+func (c *RingCall) Put(b []byte) {
+	binary.LittleEndian.PutUint64(b, c.Seq)
+	binary.LittleEndian.PutUint32(b[8:], c.Items)
+	copy(b[ringCallLen:], c.Head)
+}
+
+// ParseRingCall decodes what Put encoded. Head is a part of b.
+func ParseRingCall(b []byte) (RingCall, bool) {
+	if len(b) < ringCallLen {
+		return RingCall{}, false
+	}
+	return RingCall{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint32(b[8:]), b[ringCallLen:]}, true
+}
+
+// A RingArg says which argument comes through the socket.
+type RingArg struct {
+	Seq  uint64
+	Item uint32
+}
+
+// Append adds the encoded a to b and returns it.
+func (a RingArg) Append(b []byte) []byte {
+	return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint64(b, a.Seq), a.Item)
+}
+
+// ParseRingArg decodes what Append encoded.
+func ParseRingArg(b []byte) (RingArg, bool) {
+	if len(b) != 12 {
+		return RingArg{}, false
+	}
+	return RingArg{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint32(b[8:])}, true
 }
 
 // An Interruption ends the context of a call.

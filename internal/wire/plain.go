@@ -193,7 +193,7 @@ func DecodePlain(b []byte, k Plain, p unsafe.Pointer) error {
 		*(*string)(p) = string(b)
 		return nil
 	case reflect.Slice:
-		*(*[]byte)(p) = append([]byte(nil), b...) // nil if it is empty, as gob has it
+		*(*[]byte)(p) = own(b) // nil if it is empty, as gob has it
 		return nil
 	}
 	if n := k.Len(p); len(b) != n {
@@ -387,6 +387,35 @@ func plainIn(v any) (Plain, unsafe.Pointer) {
 		return b.plain()
 	}
 	return 0, nil
+}
+
+// alias returns the value at p as it lies in memory, if it is a text or bytes, and large.
+func (k Plain) alias(p unsafe.Pointer) []byte {
+	const large = 1 << 10
+	switch reflect.Kind(k) {
+	case reflect.String:
+		if s := *(*string)(p); len(s) >= large {
+			return unsafe.Slice(unsafe.StringData(s), len(s))
+		}
+	case reflect.Slice:
+		if b := *(*[]byte)(p); len(b) >= large {
+			return slices.Clip(b)
+		}
+	}
+	return nil
+}
+
+// Result returns what v, which an [executor.Function] has replied with, points to, if it is
+// plain, and reports whether it is: in b, which is overwritten, or where it lies.
+func Result(b []byte, v any) ([]byte, bool) {
+	k, p := plainIn(v)
+	if k == 0 {
+		return nil, false
+	}
+	if a := k.alias(p); a != nil {
+		return a, true
+	}
+	return AppendPlain(b[:0], k, p), true
 }
 
 // AppendResult adds what v, which an [executor.Function] has replied with, points to,

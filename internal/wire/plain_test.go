@@ -334,7 +334,7 @@ func BenchmarkPlain(b *testing.B) {
 			for b.Loop() {
 				payload, flags, err := enc.Message(func(e *wire.Encoder) error { return e.Encode(v) })
 				if err == nil {
-					err = dec.Message(wire.Frame{Header: wire.Header{Flags: flags}, Payload: payload}, func(m *wire.Value) error { return m.Decode(to) })
+					err = dec.Message(wire.Frame{Header: wire.Header{Flags: flags}, Payload: payload.Bytes()}, func(m *wire.Value) error { return m.Decode(to) })
 				}
 				if err != nil {
 					b.Fatal(err)

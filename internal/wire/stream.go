@@ -1,12 +1,12 @@
 package wire
 
 import (
+	"encoding/binary"
 	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
 	"reflect"
-	"sync"
 	"unsafe"
 )
 
@@ -23,7 +23,8 @@ import (
 //     and the next value starts a new one.
 //   - gob keeps a buffer as large as the largest value. A stream ends after a large
 //     one, and both sides let go.
-//   - A plain value passes the stream by: see [Plain].
+//   - A plain value passes the stream by: see [Plain]. So do large []byte that are parts of
+//     a value: see [Encoder.part].
 
 // streamLen is the size of a value after which a stream ends.
 const streamLen = 256 << 10
@@ -35,15 +36,19 @@ type Encoder struct {
 	stream *gob.Encoder // nil: the next value starts a stream
 	buf    []byte       // the value being encoded, its types' descriptions before it
 	flags  uint8
+	alias  []byte  // instead of buf: a large plain value, as it lies in memory
+	beside *beside // what comes after buf
+	nonce  uint64  // see stripper; 0: none yet
 }
 
 // NewEncoder returns an Encoder of values of at most limit bytes.
 func NewEncoder(limit int64) *Encoder { return &Encoder{limit: limit} }
 
 // Message has fn encode one value and returns it with the flags of its frame. The
-// bytes are valid until the next Message. If fn fails, panics or ends its goroutine,
+// payload is valid until the next Message; a large text or []byte in it is the value's
+// own. If fn fails, panics or ends its goroutine,
 // nothing has happened to the stream but that it starts anew.
-func (e *Encoder) Message(fn func(*Encoder) error) (payload []byte, flags uint8, err error) {
+func (e *Encoder) Message(fn func(*Encoder) error) (payload Payload, flags uint8, err error) {
 	if cap(e.buf) > streamLen {
 		e.buf = nil
 	}
@@ -53,16 +58,23 @@ func (e *Encoder) Message(fn func(*Encoder) error) (payload []byte, flags uint8,
 		if !done {
 			e.Drop()
 		}
+		e.alias, e.beside = nil, nil // nothing of the value is kept
 	}()
 	if err := fn(e); err != nil {
-		return nil, 0, err
+		return Payload{}, 0, err
 	}
 	done = true
+	if e.alias != nil {
+		return Payload{head: e.alias}, e.flags, nil
+	}
 	if len(e.buf) > streamLen && e.flags&(FlagAlone|FlagPlain) == 0 {
 		e.flags |= FlagEnd
 		e.stream = nil
 	}
-	return e.buf, e.flags, nil
+	if e.beside != nil {
+		binary.LittleEndian.PutUint64(e.buf, uint64(len(e.buf)))
+	}
+	return Payload{e.buf, e.beside}, e.flags, nil
 }
 
 // Drop says that the last message will not be sent.
@@ -73,13 +85,20 @@ func (e *Encoder) Encode(v any) error {
 	if k, p := plainIn(v); k != 0 {
 		return e.EncodePlain(k, p)
 	}
-	if !closed(reflect.TypeOf(v)) {
-		e.flags = FlagAlone
+	known := factsOf(reflect.TypeOf(v))
+	if known.layout != nil {
+		var err error
+		if v, err = e.part(v, known.layout); err != nil {
+			return err
+		}
+	}
+	if !known.closed {
+		e.flags |= FlagAlone
 		return encodeOpen(e, v)
 	}
 	if e.stream == nil {
 		e.stream = gob.NewEncoder(e)
-		e.flags = FlagStart
+		e.flags |= FlagStart
 	}
 	return e.stream.Encode(v)
 }
@@ -91,7 +110,9 @@ func (e *Encoder) EncodePlain(k Plain, p unsafe.Pointer) error {
 		return err
 	}
 	e.flags = FlagPlain
-	e.buf = AppendPlain(e.buf, k, p)
+	if e.alias = k.alias(p); e.alias == nil {
+		e.buf = AppendPlain(e.buf, k, p)
+	}
 	return nil
 }
 
@@ -106,8 +127,12 @@ func (e *Encoder) Write(b []byte) (int, error) {
 
 // fits returns nil if there may be n bytes more.
 func (e *Encoder) fits(n int) error {
-	if int64(len(e.buf)+n) > e.limit {
-		return fmt.Errorf("%d bytes are over the limit of %d for one value", len(e.buf)+n, e.limit)
+	n += len(e.buf)
+	if e.beside != nil {
+		n += e.beside.size
+	}
+	if int64(n) > e.limit {
+		return fmt.Errorf("%d bytes are over the limit of %d for one value", n, e.limit)
 	}
 	return nil
 }
@@ -121,11 +146,18 @@ type Decoder struct {
 	src    source     // of stream
 	types  *inspector // of stream
 	value  Value      // the one that fn has
+	steady []byte     // a copy of what somebody else may write to
 }
 
 // Message has fn decode the value of f, once at most, and returns what fn does. If f
 // holds anything but a value, fn is not called, and the stream is at its end.
-func (d *Decoder) Message(f Frame, fn func(*Value) error) error {
+func (d *Decoder) Message(f Frame, fn func(*Value) error) error { return d.message(f, false, fn) }
+
+// Shared is Message for a payload that somebody else may write to meanwhile. What gob
+// reads is checked first, so that is copied. The rest is copied once anyway.
+func (d *Decoder) Shared(f Frame, fn func(*Value) error) error { return d.message(f, true, fn) }
+
+func (d *Decoder) message(f Frame, shared bool, fn func(*Value) error) error {
 	v := &d.value
 	if f.Flags&FlagPlain != 0 {
 		if f.Flags != FlagPlain {
@@ -136,6 +168,27 @@ func (d *Decoder) Message(f Frame, fn func(*Value) error) error {
 		v.Reset(f.Payload)
 		return fn(v)
 	}
+	var rest []byte
+	if f.Flags&FlagParts != 0 {
+		var err error
+		if f.Payload, rest, err = cutHead(f.Payload); err != nil {
+			d.stream = nil
+			return err
+		}
+	}
+	if shared {
+		if d.steady = append(d.steady[:0], f.Payload...); cap(d.steady) > smallLen {
+			defer func() { d.steady = nil }()
+		}
+		f.Payload = d.steady
+	}
+	if f.Flags&FlagParts != 0 {
+		var err error
+		if v.filler, f.Payload, err = newFiller(f.Payload, rest); err != nil {
+			d.stream = nil
+			return err
+		}
+	}
 	alone := f.Flags&FlagAlone != 0
 	switch {
 	case alone:
@@ -145,6 +198,7 @@ func (d *Decoder) Message(f Frame, fn func(*Value) error) error {
 		fallthrough
 	default:
 		if d.stream == nil {
+			d.value = Value{}
 			return errNoStream
 		}
 		v.dec, v.types = d.stream, d.types
@@ -175,6 +229,8 @@ type Value struct {
 	types *inspector
 	used  bool
 	plain []byte
+
+	filler *filler // nil: the value has no parts
 }
 
 // Reset makes m the plain value in b.
@@ -203,7 +259,13 @@ func (m *Value) Decode(v any) error {
 		return err
 	}
 	m.used = true
-	return m.dec.Decode(v)
+	if err := m.dec.Decode(v); err != nil || m.filler == nil {
+		return err
+	}
+	if l := factsOf(reflect.TypeOf(v)).layout; l != nil {
+		return m.filler.fill(l, reflect.ValueOf(v).UnsafePointer())
+	}
+	return nil
 }
 
 // A source is a payload as gob reads it. It is an io.ByteReader so that gob puts no
@@ -228,20 +290,8 @@ func (s *source) ReadByte() (byte, error) {
 	return b, nil
 }
 
-// closedTypes remembers what closed answered.
-var closedTypes sync.Map // reflect.Type → bool
-
-// closed reports whether no value of t holds an interface that gob looks into.
-func closed(t reflect.Type) bool {
-	if c, ok := closedTypes.Load(t); ok {
-		return c.(bool)
-	}
-	c := closedUnder(t, map[reflect.Type]bool{})
-	closedTypes.Store(t, c)
-	return c
-}
-
-// closedUnder is closed for a type inside of those in seen.
+// closedUnder reports whether no value of t, which is inside of those in seen, holds an
+// interface that gob looks into.
 func closedUnder(t reflect.Type, seen map[reflect.Type]bool) bool {
 	if seen[t] {
 		return true

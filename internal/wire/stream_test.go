@@ -71,7 +71,7 @@ func apart(fn func() error) (err error) {
 func (e *wireEnd) encode(v any) (f wire.Frame, err error) {
 	err = apart(func() error {
 		payload, flags, err := e.enc.Message(func(enc *wire.Encoder) error { return enc.Encode(v) })
-		f = wire.Frame{Header: wire.Header{Flags: flags}, Payload: slices.Clone(payload)}
+		f = wire.Frame{Header: wire.Header{Flags: flags}, Payload: slices.Clone(payload.Bytes())}
 		return err
 	})
 	return f, err
