@@ -6,7 +6,8 @@ import (
 )
 
 // spareCollector has the garbage collector run less often, unless the program's environment
-// says how often: a worker has a small heap, which a call soon doubles.
+// says how often: a worker has a small heap, which a call soon doubles. It is not for a
+// worker with a memory limit, where garbage is to go early.
 func spareCollector() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)

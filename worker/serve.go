@@ -123,7 +123,9 @@ func (s *server) greet() error {
 		runtime.GOMAXPROCS(setup.GOMAXPROCS)
 	}
 	proc.Settle()
-	spareCollector()
+	if setup.MemoryLimit == 0 {
+		spareCollector()
+	}
 	limitMemory(setup.MemoryLimit)
 	index = setup.Index
 	s.limit = setup.MaxMessage
