@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unsafe"
+
+	"example.com/futures/internal/futex"
 )
 
 // Rude is for how long who spins keeps a processor without asking whether somebody else
@@ -144,7 +146,7 @@ func (m *Memory) Parent() *Parent {
 func (p *Parent) Rouse() {
 	asleep := p.flag(workerAsleep)
 	if asleep.Load() == 1 && asleep.CompareAndSwap(1, 0) {
-		wake(asleep)
+		futex.Wake(asleep, 1)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -52,11 +51,9 @@ func Open(fd int) (*Memory, error) {
 // Unmap gives the mapping back. Nothing of it may be used any more.
 func (m *Memory) Unmap() { _ = unix.Munmap(m.mem) }
 
-// The operations of futex(2). The word is shared between processes, so none is private.
-const (
-	futexWait = 0
-	futexWake = 1
-)
+// futexWait is an operation of futex(2). The word is shared between processes, so it is not
+// private. Package futex has no such wait with a timeout.
+const futexWait = 0
 
 // Sleep waits until ready reports true, by way of a futex. It looks again whenever the
 // parent has called Rouse. After patience, if that is not 0, it calls late, once.
@@ -93,11 +90,6 @@ func Yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 func Nap(d time.Duration) {
 	ts := unix.NsecToTimespec(int64(d))
 	_ = unix.Nanosleep(&ts, nil) // what cuts it short does no harm
-}
-
-func wake(word *atomic.Uint32) {
-	// It wakes and does not wait, so that the scheduler need not hear of it.
-	_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWake, 1, 0, 0, 0)
 }
 
 // giveBack has the system take back the memory of b, which begins and ends with a page.

@@ -2,10 +2,7 @@
 
 package ring
 
-import (
-	"sync/atomic"
-	"time"
-)
+import "time"
 
 // Unmap does nothing: there is no Memory on this system.
 func (m *Memory) Unmap() {}
@@ -18,7 +15,5 @@ func (w *Worker) Sleep(func() bool, time.Duration, func()) {}
 
 // Nap does nothing.
 func Nap(time.Duration) {}
-
-func wake(*atomic.Uint32) {}
 
 func giveBack([]byte) {}
