@@ -118,7 +118,8 @@ type Call interface {
 	Encode(i int, enc Encoder) error
 
 	// Complete reads the result of item i from dec and completes the item with it.
-	// If that fails, the item fails with the reason, which is also returned.
+	// If that fails, the item fails with the reason, which is also returned. Of a result
+	// that comes too late, since the item is complete, the handles are closed.
 	Complete(i int, dec Decoder) error
 
 	// PackPlain adds the arguments of the items from, from+1 and so on, before to, to b,

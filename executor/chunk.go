@@ -225,25 +225,29 @@ func (c *chunk[A, R]) Complete(i int, dec Decoder) error {
 	if err != nil {
 		err = decodeError(c.task.name, err)
 	}
-	c.settle(i, wire.Box[R]{V: v}, err)
+	if !c.settle(i, wire.Box[R]{V: v}, err) {
+		dropHandles(dec)
+	}
 	return err
 }
 
 func (c *chunk[A, R]) Fail(i int, err error) { c.settle(i, wire.Box[R]{}, err) }
 
-// settle completes item i of a chunk that runs elsewhere.
-func (c *chunk[A, R]) settle(i int, out wire.Box[R], err error) {
+// settle completes item i of a chunk that runs elsewhere. It reports false if the item was
+// complete before.
+func (c *chunk[A, R]) settle(i int, out wire.Box[R], err error) bool {
 	o := Outcome{Succeeded: 1}
 	if err != nil {
 		o = Outcome{Failed: 1, Err: err}
 	}
-	c.finish(i, out, err, o, c.hears())
+	return c.finish(i, out, err, o, c.hears())
 }
 
-// finish completes item i out of order, and tells who counts it.
-func (c *chunk[A, R]) finish(i int, out wire.Box[R], err error, o Outcome, who hearer) {
+// finish completes item i out of order, and tells who counts it. It reports false if the
+// item was complete before.
+func (c *chunk[A, R]) finish(i int, out wire.Box[R], err error, o Outcome, who hearer) bool {
 	if c.take(i, i+1) == i {
-		return
+		return false
 	}
 	if err != nil {
 		c.fail(i, err, nil)
@@ -253,6 +257,7 @@ func (c *chunk[A, R]) finish(i int, out wire.Box[R], err error, o Outcome, who h
 	}
 	who.Finished(c, o)
 	c.finished(i, i+1)
+	return true
 }
 
 func (c *chunk[A, R]) CompletePlain(i int, results [][]byte) int {

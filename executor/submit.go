@@ -293,10 +293,11 @@ func (c *taskCall[A, R]) call(ctx context.Context) (R, error) {
 }
 
 // finish completes the call. The host hears of it first, and nothing of the call but
-// its outcome is left by the time somebody can see that it is done.
-func (c *taskCall[A, R]) finish(v R, err error) {
+// its outcome is left by the time somebody can see that it is done. It reports false if the
+// call was done before.
+func (c *taskCall[A, R]) finish(v R, err error) bool {
 	if !c.cell.Core().Begin() {
-		return
+		return false
 	}
 	c.drop()
 	c.leave()
@@ -306,6 +307,7 @@ func (c *taskCall[A, R]) finish(v R, err error) {
 	}
 	c.report(c, o)
 	c.cell.Finish(v, err).Go()
+	return true
 }
 
 func (c *taskCall[A, R]) Encode(_ int, enc Encoder) error {
@@ -337,7 +339,9 @@ func (c *taskCall[A, R]) Complete(_ int, dec Decoder) error {
 	if err != nil {
 		err = decodeError(c.Task(), err)
 	}
-	c.finish(v, err)
+	if !c.finish(v, err) {
+		dropHandles(dec)
+	}
 	return err
 }
 

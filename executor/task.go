@@ -256,6 +256,13 @@ func decode[T any](dec Decoder, k wire.Plain) (T, error) {
 	return decodeBox[T](dec)
 }
 
+// dropHandles closes the handles in a value that was decoded and that nobody gets.
+func dropHandles(dec Decoder) {
+	if d, ok := dec.(*wire.Value); ok {
+		d.Drop()
+	}
+}
+
 // decodeBox has dec, which may be anybody's, read a Box. It is apart from decode so that
 // a plain value needs none.
 func decodeBox[T any](dec Decoder) (T, error) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/futures/executor"
+	"example.com/futures/internal/carry"
 	"example.com/futures/internal/proc"
 	"example.com/futures/internal/remote"
 	"example.com/futures/internal/ring"
@@ -103,11 +104,13 @@ const initSeq = 1
 var errStopped = errors.New("the pool was closed")
 
 func newProcess(p *Pool, index int) *process {
-	return &process{
+	w := &process{
 		pool: p, index: index, seq: initSeq, began: time.Now(),
 		wake: make(chan struct{}, 1), gone: make(chan struct{}), quit: make(chan struct{}),
 		enc: wire.NewEncoder(p.cfg.Worker.MaxMessage), in: inbox{dec: new(wire.Decoder)}, socket: !p.rings,
 	}
+	w.enc.Carries()
+	return w
 }
 
 // run is the owner.
@@ -190,12 +193,19 @@ func (w *process) initialize(p *proc.Process, init executor.Bound) error {
 	if err != nil {
 		return &initError{err}
 	}
-	head := wire.CallHead{Task: init.Name(), Discard: true}
+	head := wire.CallHead{Task: init.Name(), Discard: true, Keep: true}
 	p.Ring.Offer(initSeq)
+	add := func(h wire.Header) error { return p.Add(h, arg.Bytes()) }
+	if load := w.enc.Load(); load != nil {
+		add = func(h wire.Header) error { return p.AddLoad(h, arg.Bytes(), load) }
+	}
 	err = errors.Join(
 		p.Add(wire.Header{Kind: wire.KindCall, Seq: initSeq, Item: 1}, head.Append(nil)),
-		p.Add(wire.Header{Kind: wire.KindArg, Seq: initSeq, Flags: flags}, arg.Bytes()),
+		add(wire.Header{Kind: wire.KindArg, Seq: initSeq, Flags: flags}),
 		p.Flush())
+	if errors.As(err, new(*carry.UnsentError)) {
+		return &initError{err}
+	}
 	if err != nil {
 		return err
 	}
@@ -210,6 +220,7 @@ func (w *process) initialize(p *proc.Process, init executor.Bound) error {
 	if err == nil && f.Kind == wire.KindStarted {
 		f, err = p.In.Next()
 	}
+	f.Along.Close() // the result is not wanted
 	w.mu.Lock()
 	w.inInit = false
 	stopped = w.stopped
@@ -413,6 +424,8 @@ func (w *process) close() {
 		runtime.Gosched() // who feeds it does not wait for anything but the socket, which is shut
 	}
 	w.side.Wait()
+	w.letGo()
 	w.attending.Lock() // for good
+	w.in.drop()
 	w.store.end()
 }

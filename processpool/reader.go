@@ -41,22 +41,24 @@ const mostFrames = 4
 
 // receive deals with a frame.
 func (w *process) receive(f wire.Frame) error {
+	f.Payload = bytes.Clone(f.Payload)
 	switch {
 	case f.Kind == wire.KindBell && !w.socket:
 	case w.socket:
-		r := ring.Record{Kind: uint8(f.Kind), Flags: f.Flags, Tag: uint16(f.Seq), Payload: bytes.Clone(f.Payload)}
+		r := ring.Record{Kind: uint8(f.Kind), Flags: f.Flags, Tag: uint16(f.Seq), Payload: f.Payload}
 		w.attending.Lock()
-		w.in.records = append(w.in.records, record{r, int(f.Item)})
+		w.in.records = append(w.in.records, record{r, int(f.Item), f.Along})
 		w.attending.Unlock()
 	case f.Kind == wire.KindResult || f.Kind == wire.KindError:
 		w.attending.Lock()
-		w.in.frames = append(w.in.frames, bytes.Clone(f.Payload))
+		w.in.frames = append(w.in.frames, f)
 		many := len(w.in.frames) > mostFrames
 		w.attending.Unlock()
 		if many {
 			return errors.New("answers on the socket that nobody waits for")
 		}
 	default:
+		f.Along.Close()
 		return fmt.Errorf("a frame of kind %d", f.Kind)
 	}
 	w.attendTo(true)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/futures/executor"
+	"example.com/futures/internal/carry"
 	"example.com/futures/internal/remote"
 	"example.com/futures/internal/ring"
 	"example.com/futures/internal/wire"
@@ -32,15 +33,17 @@ type answer struct {
 	rec   int // the index of its record; others follow
 	kind  wire.Kind
 	flags uint8
-	large int    // how many of the records are in the arena
-	data  []byte // of a single item, wherever it is
-	cause error  // why the call was interrupted
+	large int          // how many of the records are in the arena
+	data  []byte       // of a single item, wherever it is
+	along *carry.Files // what came along with it; nil: nothing
+	cause error        // why the call was interrupted
 }
 
 // A record is what the worker said, wherever.
 type record struct {
 	ring.Record
-	item int // of its call, as the worker counts them; -1: it need not say
+	item  int          // of its call, as the worker counts them; -1: it need not say
+	along *carry.Files // what came along with it, if it came through the socket; nil: nothing
 }
 
 // mostAnswers is how many records are taken at a time.
@@ -52,14 +55,25 @@ type inbox struct {
 	next    int
 	answers []answer // matched, and not completed from done on
 	done    int
-	large   int      // records in the arena that were completed and not freed
-	plain   [][]byte // to be completed together
-	frames  [][]byte // payloads that came through the socket
-	rests   []part   // of calls that were matched and not completed, for other workers
-	checks  bool     // the worker's memory is to be looked at, or code of the program's runs
+	large   int          // records in the arena that were completed and not freed
+	plain   [][]byte     // to be completed together
+	frames  []wire.Frame // payloads that came through the socket, with what came along
+	rests   []part       // of calls that were matched and not completed, for other workers
+	checks  bool         // the worker's memory is to be looked at, or code of the program's runs
 	dec     *wire.Decoder
 	slow    bool // what comes next is for the reader, or a goroutine of its own
 	corrupt bool // the worker is not listened to any more
+}
+
+// drop closes what came along with answers that nobody will look at.
+func (in *inbox) drop() {
+	for _, r := range in.records[in.next:] {
+		r.along.Close()
+	}
+	for _, f := range in.frames {
+		f.Along.Close()
+	}
+	in.records, in.next, in.frames = nil, 0, nil
 }
 
 // attend reads answers until there are none, and reports whether there were any. own says
@@ -129,7 +143,7 @@ func (w *process) fetch() bool {
 		if r.Kind == 0 {
 			break
 		}
-		in.records = append(in.records, record{r, -1})
+		in.records = append(in.records, record{Record: r, item: -1})
 	}
 	return len(in.records) > 0
 }
@@ -193,6 +207,9 @@ func (w *process) take(own bool) bool {
 	}
 	if t.wrong != nil {
 		w.refuse(t.wrong)
+		for _, r := range in.records[in.next:] {
+			r.along.Close()
+		}
 		in.next = len(in.records)
 	}
 	return !in.slow
@@ -241,7 +258,10 @@ func (w *process) match(t *taking) bool {
 		in.slow = true
 		return false
 	}
-	a := answer{call: j.call, item: j.next, n: 1, rec: in.next, kind: kind, flags: r.Flags &^ (wire.FlagLarge | wire.FlagSocket), data: r.Payload}
+	a := answer{call: j.call, item: j.next, n: 1, rec: in.next, kind: kind, flags: r.Flags, data: r.Payload, along: r.along}
+	if !w.socket {
+		a.flags = wire.RecordFlags(r.Flags)
+	}
 	cause, interrupted := j.cause()
 	absent := j.absent[j.next]
 	switch {
@@ -263,9 +283,12 @@ func (w *process) match(t *taking) bool {
 			in.slow = true // the reader is about to have it
 			return false
 		}
-		a.data, in.frames[0] = in.frames[0], nil
+		if a.data, a.along = in.frames[0].Payload, in.frames[0].Along; a.along != nil && a.flags&wire.FlagCarry == 0 {
+			t.wrong = errors.New("descriptors for an answer that has none")
+		}
+		in.frames[0] = wire.Frame{}
 		in.frames = in.frames[1:]
-	case r.Flags&wire.FlagLarge != 0:
+	case r.Flags&wire.FlagLarge != 0 && !w.socket:
 		a.data, a.large = w.proc.Ring.Large(ring.ParseRef(r.Payload)), 1
 		if a.data == nil {
 			t.wrong = errors.New("a large answer that is nowhere")
@@ -275,10 +298,13 @@ func (w *process) match(t *taking) bool {
 		t.wrong = fmt.Errorf("an answer of %d bytes is over the limit of %d", len(a.data), most)
 	}
 	if t.wrong != nil {
+		a.along.Close()
 		return false
 	}
 	p.took(w, j, w.answered)
-	if !absent {
+	if absent {
+		a.along.Close()
+	} else {
 		in.answers = append(in.answers, a)
 		t.code = t.code || kind == wire.KindError || kind == wire.KindResult && r.Flags&wire.FlagPlain == 0 && !j.call.Direct()
 	}
@@ -371,6 +397,9 @@ func (w *process) completePlain(a *answer) int {
 // completeOne completes the first item of a, in another way than as a plain result; further
 // ones fail like that.
 func (w *process) completeOne(a *answer) {
+	if a.along != nil {
+		defer a.along.Close() // if it is not for Complete
+	}
 	switch a.kind {
 	case wire.KindSkipped:
 		a.call.Fail(a.item, cancelled(a.cause))
@@ -379,7 +408,7 @@ func (w *process) completeOne(a *answer) {
 		a.call.Fail(a.item, executor.DecodeError(bytes.Clone(a.data)))
 		return
 	}
-	f := wire.Frame{Header: wire.Header{Kind: a.kind, Flags: a.flags}, Payload: a.data}
+	f := wire.Frame{Header: wire.Header{Kind: a.kind, Flags: a.flags}, Payload: a.data, Along: a.along}
 	returned := false
 	defer func() {
 		if !returned {
@@ -391,6 +420,10 @@ func (w *process) completeOne(a *answer) {
 		return nil
 	})
 	returned = true
+	if errors.Is(err, carry.ErrLost) {
+		a.call.Fail(a.item, remote.DecodeError(a.call, err))
+		err = nil
+	}
 	if err == nil && a.n > 1 {
 		err = errNotItsType
 		a.item, a.n = a.item+1, a.n-1

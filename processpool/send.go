@@ -1,10 +1,12 @@
 package processpool
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"example.com/futures/executor"
+	"example.com/futures/internal/carry"
 	"example.com/futures/internal/remote"
 	"example.com/futures/internal/ring"
 	"example.com/futures/internal/wire"
@@ -66,10 +68,11 @@ func (w *process) put(d *delivery, owner bool) bool {
 		}
 	}
 	for w.socket && d.from < d.end { // of a ghost: the worker waits for all that it was told of
+		w.letGo()
 		w.held = held{is: true, absent: true}
 		w.putItem(d, owner)
 	}
-	w.held = held{}
+	w.letGo()
 	if d.job != nil {
 		d.job.sent.Store(true)
 		d.job = nil // once it is published, it may be somebody else's
@@ -145,6 +148,13 @@ type held struct {
 	absent  bool
 	flags   uint8
 	payload wire.Payload // valid until the next message of the encoder
+	load    *carry.Load  // what goes along; nil: nothing
+}
+
+// letGo forgets what is held.
+func (w *process) letGo() {
+	w.held.load.Close()
+	w.held = held{}
 }
 
 // encode encodes the next argument of d and puts it into the ring. One that cannot be
@@ -165,7 +175,7 @@ func (w *process) encode(d *delivery, owner bool) bool {
 		if err != nil {
 			err = remote.EncodeError(d.call, err)
 		}
-		w.held = held{is: true, flags: flags, payload: payload}
+		w.held = held{is: true, flags: flags, payload: payload, load: w.enc.Load()}
 	}
 	if err != nil {
 		w.fail(d, err)
@@ -177,6 +187,7 @@ func (w *process) encode(d *delivery, owner bool) bool {
 // that it has skipped it; a call of one item it need not take up for that.
 func (w *process) fail(d *delivery, err error) {
 	p := w.pool
+	w.letGo()
 	w.held = held{is: true, absent: true}
 	p.mu.Lock()
 	j := d.job
@@ -210,6 +221,9 @@ func (w *process) putItem(d *delivery, owner bool) bool {
 	if w.held.absent {
 		flags, payload = wire.FlagAbsent, wire.Payload{}
 	}
+	if w.held.load != nil {
+		return w.putLoad(d, owner)
+	}
 	if d.end-d.first > 1 || w.socket || payload.Len() > w.pool.mostLarge {
 		d.reach(d.from + 1) // before anybody can answer it
 	}
@@ -242,7 +256,7 @@ func (w *process) putItem(d *delivery, owner bool) bool {
 		w.call()
 		return false
 	default:
-		b := r.Calls.Reserve(12)
+		b := r.Calls.Reserve(wire.RingArgLen)
 		if b == nil {
 			return false
 		}
@@ -253,6 +267,44 @@ func (w *process) putItem(d *delivery, owner bool) bool {
 		_ = w.proc.Add(wire.Header{Kind: wire.KindArg, Seq: a.Seq, Item: a.Item}, payload.Bytes())
 		_ = w.proc.Flush() // if it fails, the process has ended, which the reader sees
 	}
+	w.advance(d)
+	return true
+}
+
+// putLoad is putItem for an argument that descriptors go along with: through the socket,
+// whole. Its record goes before it, so that the worker wakes up meanwhile: if the descriptors
+// cannot be sent, that fails the item, and a frame says that there is none.
+func (w *process) putLoad(d *delivery, owner bool) bool {
+	if !owner {
+		w.call()
+		return false
+	}
+	calls := &w.proc.Ring.Calls
+	a := wire.RingArg{Seq: d.seq, Item: w.index0(d)}
+	var b []byte
+	if !w.socket {
+		if b = calls.Reserve(wire.RingArgLen); b == nil {
+			return false
+		}
+	}
+	d.reach(d.from + 1) // before anybody can answer it
+	load := w.held.load
+	w.held.load = nil
+	h := wire.Header{Kind: wire.KindArg, Seq: a.Seq, Item: a.Item, Flags: w.held.flags}
+	if !w.socket {
+		calls.Commit(uint8(wire.KindArg), w.held.flags|wire.FlagSocket, uint16(d.seq), copy(b, a.Append(w.refBuf[:0])))
+		calls.Publish()
+		w.proc.Ring.Rouse()
+	}
+	if err := w.proc.AddLoad(h, w.held.payload.Bytes(), load); errors.As(err, new(*carry.UnsentError)) {
+		w.enc.Drop() // what it has described was not sent
+		w.fail(d, remote.EncodeError(d.call, err))
+		if w.socket {
+			return w.putItem(d, owner)
+		}
+		_ = w.proc.Add(wire.Header{Kind: wire.KindArg, Seq: a.Seq, Item: a.Item, Flags: wire.FlagAbsent}, nil)
+		_ = w.proc.Flush()
+	} // if it fails in another way, the process has ended, which the reader sees
 	w.advance(d)
 	return true
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/futures/executor"
+	"example.com/futures/internal/carry"
 	"example.com/futures/internal/proc"
 	"example.com/futures/internal/promise"
 	"example.com/futures/internal/remote"
@@ -42,10 +43,14 @@ func (s *starter) Execute(c executor.Call) error {
 	if err := c.Portable(); err != nil {
 		return err
 	}
-	arg, flags, err := wire.NewEncoder(s.cfg.MaxMessage).Message(func(e *wire.Encoder) error { return c.Encode(0, e) })
+	enc := wire.NewEncoder(s.cfg.MaxMessage)
+	enc.Carries()
+	payload, flags, err := enc.Message(func(e *wire.Encoder) error { return c.Encode(0, e) })
 	if err != nil {
 		return remote.EncodeError(c, err)
 	}
+	arg := argument{payload.Bytes(), flags, enc.Load()}
+	defer arg.load.Close() // if it is not sent
 	ctx := c.Context()
 	spec.Quit = ctx.Done()
 	k := &child{call: c, cfg: &s.cfg, done: make(chan struct{})}
@@ -61,9 +66,18 @@ func (s *starter) Execute(c executor.Call) error {
 	if err != nil {
 		return err
 	}
+	if err := k.send(remote.Head(c, theirs), arg); err != nil {
+		return err
+	}
 	s.child = k
-	k.send(remote.Head(c, theirs), arg.Bytes(), flags)
 	return nil
+}
+
+// An argument is one that is encoded.
+type argument struct {
+	payload []byte
+	flags   uint8
+	load    *carry.Load
 }
 
 // A child is a process that has its call, as its parent sees it. Its owner is a
@@ -111,10 +125,11 @@ func (c *child) greet() (map[string]string, error) {
 	return nil, err
 }
 
-// send starts the call and sends it. If that fails, the process has ended, which the
-// owner will see. ctx may end meanwhile: a large argument takes its time, and a process
-// may be frozen.
-func (c *child) send(head wire.CallHead, arg []byte, flags uint8) {
+// send starts the call and sends it. If the process has ended, the owner will see that. An
+// error is why the descriptors of arg cannot be sent; then the call has failed with it, and
+// nothing is left of the process. ctx may end meanwhile: a large argument takes its time,
+// and a process may be frozen.
+func (c *child) send(head wire.CallHead, arg argument) error {
 	c.call.Accept(c)
 	c.call.Start()
 	c.proc.Ring.Offer(onlySeq) // before the owner can release it
@@ -123,13 +138,23 @@ func (c *child) send(head wire.CallHead, arg []byte, flags uint8) {
 	ctx := c.call.Context()
 	unwatch := context.AfterFunc(ctx, func() { c.Interrupt(c.call, context.Cause(ctx)) })
 	defer unwatch() // Submit watches from then on
-	_ = c.proc.Add(wire.Header{Kind: wire.KindArg, Seq: onlySeq, Flags: flags}, arg)
+	h := wire.Header{Kind: wire.KindArg, Seq: onlySeq, Flags: arg.flags}
+	if arg.load == nil {
+		_ = c.proc.Add(h, arg.payload)
+	} else if err := c.proc.AddLoad(h, arg.payload, arg.load); errors.As(err, new(*carry.UnsentError)) {
+		err = remote.EncodeError(c.call, err)
+		c.call.Fail(0, err)
+		c.proc.Kill()
+		<-c.done
+		return err
+	}
 	_ = c.proc.Flush()
 	if c.call.Timeout() > 0 {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.limit(time.Now())
 	}
+	return nil
 }
 
 // own waits for the answer, and for the end.
@@ -148,6 +173,7 @@ func (c *child) own() {
 
 // receive completes the call.
 func (c *child) receive(f wire.Frame) error {
+	defer f.Along.Close() // if it is not for Complete
 	if f.Seq != onlySeq || f.Item != 0 {
 		return fmt.Errorf("an answer to item %d of call %d, which nobody waits for", f.Item, f.Seq)
 	}
@@ -157,10 +183,15 @@ func (c *child) receive(f wire.Frame) error {
 	switch {
 	case f.Kind == wire.KindResult:
 		c.read = true
-		return new(wire.Decoder).Message(f, func(v *wire.Value) error {
+		err := new(wire.Decoder).Message(f, func(v *wire.Value) error {
 			_ = c.call.Complete(0, v) // what fails is the call's error
 			return nil
 		})
+		if errors.Is(err, carry.ErrLost) {
+			c.call.Fail(0, remote.DecodeError(c.call, err))
+			err = nil
+		}
+		return err
 	case f.Kind == wire.KindError:
 		c.read = true
 		c.call.Fail(0, executor.DecodeError(f.Payload))

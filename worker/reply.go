@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/futures/executor"
+	"example.com/futures/internal/carry"
 	"example.com/futures/internal/proc"
 	"example.com/futures/internal/remote"
 	"example.com/futures/internal/ring"
@@ -48,11 +49,17 @@ func (s *server) reply(result any, err error) {
 	}()
 	payload, flags, err := s.enc.Message(func(e *wire.Encoder) error { return e.Encode(result) })
 	returned = true
+	h.Flags = flags
+	if err == nil && flags&wire.FlagCarry != 0 {
+		if err = s.answerLoad(h, payload.Bytes(), s.enc.Load()); err == nil {
+			return
+		}
+		s.enc.Drop() // what it has described was not sent
+	}
 	if err != nil {
 		s.fail(arg, fmt.Errorf("executor: task %q: encoding the result: %w", j.head.Task, err))
 		return
 	}
-	h.Flags = flags
 	if b, whole := payload.Whole(); whole {
 		s.answer(h, b)
 	} else {
@@ -102,12 +109,34 @@ func (s *server) answer(h wire.Header, payload []byte) {
 	s.owes = false
 }
 
-// write writes a frame. A parent that does not read any more is dead.
+// answerLoad is answer for a value that descriptors go along with: through the socket, whole.
+// If it fails, because of them, there was no answer.
+func (s *server) answerLoad(h wire.Header, payload []byte, load *carry.Load) error {
+	err := s.out.AddLoad(h, payload, load)
+	if errors.As(err, new(*carry.UnsentError)) {
+		return err
+	}
+	s.written(err)
+	if !s.job.sock {
+		h.Flags |= wire.FlagSocket
+		s.post(h, nil)
+	}
+	s.owes = false
+	return nil
+}
+
+// write writes a frame.
 func (s *server) write(h wire.Header, payload []byte) {
 	err := s.out.Add(h, payload)
 	if err == nil {
 		err = s.out.Flush()
 	}
+	s.written(err)
+}
+
+// written ends this process if it could not write: a parent that does not read any more is
+// dead.
+func (s *server) written(err error) {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "worker: answering: %v\n", err)
 		proc.Die()

@@ -11,19 +11,21 @@ import (
 	"time"
 
 	"example.com/futures/executor"
+	"example.com/futures/internal/carry"
 	"example.com/futures/internal/proc"
 	"example.com/futures/internal/remote"
 	"example.com/futures/internal/ring"
 	"example.com/futures/internal/wire"
 )
 
-// A server is a worker's half of its conversation. One goroutine reads the socket, all
-// the time, so that the parent's death and an interrupt are seen at once and the
-// parent never waits for room in it; another runs the calls in order. They come
-// through shared memory, but where the parent has said otherwise.
+// A server is a worker's half of its conversation. One goroutine sees to it that the socket
+// is read, all the time, so that the parent's death and an interrupt are seen at once and
+// the parent never waits for room in it; another runs the calls in order. They come
+// through shared memory, but where the parent has said otherwise. An argument that comes
+// through the socket is mostly read by the runner itself, which is awake.
 type server struct {
 	mem      *ring.Worker
-	in       *wire.Reader
+	socket   *carry.Socket
 	limit    int64         // of one encoded value
 	once     bool          // the first call is the last one, too
 	announce bool          // the parent wants to know when a call is taken up
@@ -47,9 +49,10 @@ type server struct {
 
 	pace     pace
 	contexts contextMaker
-	ctx      *callContext // of the item
-	value    wire.Value   // a plain argument
-	result   [64]byte     // room for a small plain result
+	ctx      *callContext   // of the item
+	value    wire.Value     // a plain argument
+	kept     []carry.Handle // those of the initializer's argument: this process has them until it ends
+	result   [64]byte       // room for a small plain result
 	replies  func(result any, err error)
 
 	// Of the call that is run, or about to be, for who interrupts it. He says that he looks,
@@ -59,10 +62,15 @@ type server struct {
 	looks  atomic.Bool
 	found  atomic.Bool // somebody has curJob, perhaps for longer than it runs
 
+	// reading is held by who reads a frame and does what it says. Lock order: before mu.
+	reading sync.Mutex
+	in      *wire.Reader // guarded by reading
+	coming  *job         // likewise: whose arguments are not complete
+
 	mu    sync.Mutex // guards the fields below; nothing is called under it
 	more  sync.Cond
-	jobs  []*job                  // complete, in order; the first is being run or is next
-	large map[wire.RingArg][]byte // arguments that came through the socket and wait for their call
+	jobs  []*job                      // complete, in order; the first is being run or is next
+	large map[wire.RingArg]wire.Frame // arguments that came through the socket and wait for their call
 }
 
 // A job is one call: what it was sent as, and what became of it.
@@ -87,8 +95,9 @@ type interruption struct {
 
 // serve greets the parent and serves its calls. It returns when the conversation has
 // ended in another way than by Bye.
-func serve(socket *os.File, mem *ring.Worker) error {
-	s := &server{mem: mem, in: wire.NewReader(socket, 1<<30, false), out: wire.NewWriter(socket), dec: new(wire.Decoder), large: map[wire.RingArg][]byte{}}
+func serve(socket *carry.Socket, mem *ring.Worker) error {
+	in := wire.NewSocketReader(socket, socket, 1<<30, false)
+	s := &server{mem: mem, socket: socket, in: in, out: wire.NewWriter(socket), dec: new(wire.Decoder), large: map[wire.RingArg]wire.Frame{}}
 	s.more.L = &s.mu
 	s.replies = s.reply
 	if err := s.greet(); err != nil {
@@ -141,52 +150,98 @@ func (s *server) greet() error {
 	}
 	s.in.SetLimit(setup.MaxMessage + wire.ErrorAllowance)
 	s.enc = wire.NewEncoder(setup.MaxMessage)
+	s.enc.Carries()
 	return nil
 }
 
-// read reads frames until the parent is gone.
+// read sees to it that frames are read, until the parent is gone.
 func (s *server) read() error {
-	var coming *job
+	s.reading.Lock()     // the runner may read, too
+	if s.in.Buffered() { // what came along with the greeting
+		if err := s.readFrame(); err != nil {
+			s.reading.Unlock()
+			return quiet(err)
+		}
+	}
+	s.reading.Unlock()
+	for {
+		if err := s.socket.Await(); err != nil {
+			return err
+		}
+		if err := s.readAll(); err != nil {
+			return quiet(err)
+		}
+		// The runner goes first: with one P, which is usual in a worker, it would
+		// otherwise wait until the runtime notices that this goroutine is blocked. A task
+		// that computes is preempted soon enough for an interrupt.
+		runtime.Gosched()
+	}
+}
+
+// readAll reads the frames that are there, if nobody else has done that.
+func (s *server) readAll() error {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	for {
+		if ready, err := s.socket.Ready(); err != nil || !ready {
+			return err
+		}
+		if err := s.readFrame(); err != nil {
+			return err
+		}
+	}
+}
+
+// readFrame reads a frame, for which it waits, and does what it says; and so with what was
+// read along with it: that no look at the socket would show. The caller has reading.
+func (s *server) readFrame() error {
 	for {
 		f, err := s.in.Next()
 		if err != nil {
-			return quiet(err)
+			return err
 		}
-		switch f.Kind {
-		case wire.KindCall:
-			coming = &job{seq: f.Seq, count: int(f.Item), sock: true}
-			if coming.head, err = wire.ParseCallHead(f.Payload); err != nil {
-				return err
-			}
-		case wire.KindArg:
-			if coming == nil {
-				s.keep(f)
-				break
-			}
-			if coming.seq != f.Seq {
-				return errors.New("an argument without its call")
-			}
-			coming.args = append(coming.args, f)
-		case wire.KindInterrupt:
-			i, err := wire.ParseInterruption(f.Payload)
-			if err != nil {
-				return err
-			}
-			s.interrupt(coming, f.Seq, i)
-		case wire.KindBye:
-			os.Exit(0)
-		default:
-			return fmt.Errorf("a frame of kind %d, which this version does not know", f.Kind)
+		if err := s.frame(f); err != nil {
+			return err
 		}
-		if coming != nil && len(coming.args) == coming.count {
-			s.enqueue(coming)
-			coming = nil
-			// The runner goes first: with one P, which is usual in a worker, it would
-			// otherwise wait until the runtime notices that this goroutine is blocked in its
-			// read. A task that computes is preempted soon enough for an interrupt.
-			runtime.Gosched()
+		if !s.in.Buffered() {
+			return nil
 		}
 	}
+}
+
+// frame does what a frame says. The caller has reading.
+func (s *server) frame(f wire.Frame) (err error) {
+	switch f.Kind {
+	case wire.KindCall:
+		s.coming = &job{seq: f.Seq, count: int(f.Item), sock: true}
+		if s.coming.head, err = wire.ParseCallHead(f.Payload); err != nil {
+			return err
+		}
+	case wire.KindArg:
+		if s.coming == nil {
+			s.keep(f)
+			return nil
+		}
+		if s.coming.seq != f.Seq {
+			return errors.New("an argument without its call")
+		}
+		s.coming.args = append(s.coming.args, f)
+	case wire.KindInterrupt:
+		i, err := wire.ParseInterruption(f.Payload)
+		if err != nil {
+			return err
+		}
+		s.interrupt(s.coming, f.Seq, i)
+	case wire.KindBye:
+		os.Exit(0)
+	default:
+		return fmt.Errorf("a frame of kind %d, which this version does not know", f.Kind)
+	}
+	if s.coming != nil && len(s.coming.args) == s.coming.count {
+		s.enqueue(s.coming)
+		s.coming = nil
+	}
+	return nil
 }
 
 // quiet returns nil for a parent that is simply gone.
@@ -208,8 +263,7 @@ func (s *server) enqueue(j *job) {
 func (s *server) keep(f wire.Frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.large[wire.RingArg{Seq: f.Seq, Item: f.Item}] = f.Payload
-	s.more.Signal()
+	s.large[wire.RingArg{Seq: f.Seq, Item: f.Item}] = f
 }
 
 // interrupt ends the context of a call. It comes too late for one that is done.
@@ -284,7 +338,7 @@ func (s *server) run() {
 // item runs one item and answers. The answer is out of the process, or stands in shared
 // memory, before the next item begins: it is not lost with what comes after it.
 func (s *server) item(j *job, arg wire.Frame) {
-	s.arg.Payload = nil
+	s.arg.Payload, s.arg.Along = nil, nil
 	s.owes = true
 	var deadline time.Time
 	if j.head.Deadline != 0 {
@@ -315,12 +369,28 @@ func (s *server) item(j *job, arg wire.Frame) {
 		return
 	}
 	err = s.dec.Message(arg, func(v *wire.Value) error {
+		if arg.Flags&wire.FlagCarry != 0 {
+			// Behind the answer: that may consist of what a handle has in memory.
+			defer s.letGo(j, v) // also if the task ends the goroutine
+		}
 		fn.Serve(ctx, v, s.replies)
 		return nil
 	})
+	if errors.Is(err, carry.ErrLost) {
+		err = fmt.Errorf("executor: task %q: decoding the argument: %w", j.head.Task, err)
+	}
 	if err != nil { // fn was not called
 		s.fail(arg, err)
 	}
+}
+
+// letGo closes the handles that came with the argument of a call that has ended.
+func (s *server) letGo(j *job, v *wire.Value) {
+	if j.head.Keep {
+		s.kept = append(s.kept, v.Handles()...)
+		return
+	}
+	v.Drop()
 }
 
 // lookup returns the task of a call.

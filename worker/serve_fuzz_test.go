@@ -31,9 +31,10 @@ func FuzzServer(f *testing.F) {
 	f.Add(wire.Append(call, wire.Header{Kind: wire.KindCall, Seq: 3}, head))
 	f.Add(wire.Append(call, wire.Header{Kind: wire.KindArg, Seq: 4}, arg))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := &server{in: wire.NewReader(bytes.NewReader(untilBye(b)), 1<<20, false), dec: new(wire.Decoder), large: map[wire.RingArg][]byte{}}
+		s := &server{in: wire.NewReader(bytes.NewReader(untilBye(b)), 1<<20, false), dec: new(wire.Decoder), large: map[wire.RingArg]wire.Frame{}}
 		s.more.L = &s.mu
-		_ = s.read()
+		for s.readFrame() == nil {
+		}
 		for _, j := range s.jobs {
 			if len(j.args) != j.count {
 				t.Fatalf("a call of %d items has %d arguments", j.count, len(j.args))

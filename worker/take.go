@@ -120,8 +120,11 @@ func (s *server) parse(b []byte) *job {
 // pass passes over an argument of a call that was taken back. It may describe types that
 // later ones need.
 func (s *server) pass(r ring.Record) {
-	if r.Kind == uint8(wire.KindArg) && r.Flags&wire.FlagAbsent == 0 {
-		s.dec.Skip(s.single(r, wire.RingArg{}))
+	if r.Kind != uint8(wire.KindArg) {
+		return
+	}
+	if f := s.single(r, wire.RingArg{}); f.Flags&wire.FlagAbsent == 0 {
+		s.dec.Skip(f)
 	}
 }
 
@@ -191,7 +194,7 @@ func (s *server) ready() bool {
 func (s *server) argument(j *job, i int) wire.Frame {
 	if j.sock {
 		arg := j.args[i]
-		j.args[i].Payload = nil
+		j.args[i].Payload, j.args[i].Along = nil, nil
 		return arg
 	}
 	if len(s.pack) == 0 {
@@ -215,31 +218,46 @@ func (s *server) argument(j *job, i int) wire.Frame {
 
 // single returns the argument that has a record of its own, wherever its bytes are.
 func (s *server) single(r ring.Record, a wire.RingArg) wire.Frame {
-	f := wire.Frame{Header: wire.Header{Kind: wire.KindArg, Seq: a.Seq, Item: a.Item, Flags: r.Flags &^ (wire.FlagLarge | wire.FlagSocket)}, Payload: r.Payload}
+	f := wire.Frame{Header: wire.Header{Kind: wire.KindArg, Seq: a.Seq, Item: a.Item, Flags: wire.RecordFlags(r.Flags)}, Payload: r.Payload}
 	switch {
-	case r.Flags&wire.FlagLarge != 0:
-		f.Payload = s.mem.Large(ring.ParseRef(r.Payload))
 	case r.Flags&wire.FlagSocket != 0:
 		c, ok := wire.ParseRingArg(r.Payload)
 		if !ok {
 			s.die(wire.ErrBadCall)
 		}
-		f.Payload = s.kept(c)
+		came := s.bySocket(c)
+		f.Payload, f.Along = came.Payload, came.Along
+		if came.Flags&wire.FlagAbsent != 0 { // it could not be sent
+			f.Flags = wire.FlagAbsent
+		}
+	case r.Flags&wire.FlagLarge != 0:
+		f.Payload = s.mem.Large(ring.ParseRef(r.Payload))
 	}
 	return f
 }
 
-// kept waits for an argument that comes through the socket.
-func (s *server) kept(a wire.RingArg) []byte {
+// bySocket waits for an argument that comes through the socket, which it reads itself, unless
+// somebody does.
+func (s *server) bySocket(a wire.RingArg) wire.Frame {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	for {
+		if f, ok := s.came(a); ok {
+			return f
+		}
+		if err := s.readFrame(); err != nil {
+			s.end(err)
+		}
+	}
+}
+
+// came returns the argument if it was read.
+func (s *server) came(a wire.RingArg) (wire.Frame, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for {
-		if b, ok := s.large[a]; ok {
-			delete(s.large, a)
-			return b
-		}
-		s.more.Wait()
-	}
+	f, ok := s.large[a]
+	delete(s.large, a)
+	return f, ok
 }
 
 // trimTime is how long a worker idles before it gives back memory that large answers
@@ -268,6 +286,14 @@ func (s *server) await(start time.Time, ready func() bool) {
 		patience = trimTime
 	}
 	s.mem.Sleep(ready, patience, s.mem.Arena.Trim)
+}
+
+// end ends a process whose conversation has ended with err.
+func (s *server) end(err error) {
+	if err = quiet(err); err != nil {
+		s.die(err)
+	}
+	proc.Die()
 }
 
 // die ends a process whose parent does not keep to the protocol.

@@ -35,7 +35,9 @@ func (l *Load) Arrive() {
 		arrivals.here = make(map[ID][][]int)
 	}
 	for _, it := range l.Items {
-		arrivals.here[it.ID] = append(arrivals.here[it.ID], it.FDs)
+		if len(it.FDs) > 0 {
+			arrivals.here[it.ID] = append(arrivals.here[it.ID], it.FDs)
+		}
 	}
 }
 
@@ -47,7 +49,7 @@ func (l *Load) Settle() {
 	arrivals.mu.Lock()
 	for _, it := range l.Items {
 		waiting := slices.DeleteFunc(arrivals.here[it.ID], func(fds []int) bool {
-			return len(fds) > 0 && &fds[0] == &it.FDs[0]
+			return len(it.FDs) > 0 && &fds[0] == &it.FDs[0]
 		})
 		if len(waiting) == 0 {
 			delete(arrivals.here, it.ID)
@@ -78,7 +80,7 @@ func (l *Load) Close() {
 		return
 	}
 	for _, it := range l.Items {
-		closeAll(it.FDs)
+		CloseAll(it.FDs)
 	}
 	l.Items = nil
 }

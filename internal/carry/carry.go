@@ -8,10 +8,12 @@
 //
 //	sender    Collect walks the value, asks each handle in it for descriptors of
 //	          its own to send, and marks it as travelling; gob writes its ID;
-//	          Load.Encoded takes the marks back; the Load goes over a socket
-//	receiver  Load.Arrive puts the descriptors down under their IDs; gob reads an
-//	          ID and the handle gets duplicates of them by [Claim]; Load.Settle
-//	          closes what arrived; Found lists the handles that have come
+//	          Load.Encoded takes the marks back; Load.Append writes which descriptors
+//	          are whose, and a Socket sends them
+//	receiver  Unpack makes a Load of the two; Load.Arrive puts the descriptors down
+//	          under their IDs; gob reads an ID and the handle gets duplicates of them
+//	          by [Claim]; Load.Settle closes what arrived; Found lists the handles
+//	          that have come
 //
 // An encoder that is not this library's collects nothing, so that the handle finds
 // itself unmarked and answers executor.ErrNotPortable; a decoder that is not has let
@@ -20,7 +22,12 @@
 package carry
 
 import (
+	"encoding"
+	"encoding/gob"
+	"fmt"
+	"io"
 	"reflect"
+	"slices"
 	"sync"
 )
 
@@ -33,8 +40,8 @@ type Handle interface {
 	// CarryID returns the name that GobEncode writes.
 	CarryID() ID
 
-	// Export returns descriptors for one receiver, which the caller owns, and marks
-	// the handle as travelling until Exported. On an error it is not marked.
+	// Export returns descriptors for one receiver, one at least, which the caller owns,
+	// and marks the handle as travelling until Exported. On an error it is not marked.
 	Export() ([]int, error)
 
 	// Exported takes back one mark that Export has made.
@@ -54,39 +61,50 @@ type Item struct {
 	FDs []int
 }
 
-var handleType = reflect.TypeFor[Handle]()
+var (
+	handleType = reflect.TypeFor[Handle]()
+	gobType    = reflect.TypeFor[gob.GobEncoder]()
+	binaryType = reflect.TypeFor[encoding.BinaryMarshaler]()
+)
 
 // holds caches what a type can hold: a bool by reflect.Type.
 var holds sync.Map
 
-// Holds reports whether a value of type t can hold a handle that gob would see.
+// Holds reports whether a value of type t can hold a handle that gob would see: one that is
+// not inside of a value that encodes itself.
 func Holds(t reflect.Type) bool {
 	if known, ok := holds.Load(t); ok {
 		return known.(bool)
 	}
-	can := canHold(t, make(map[reflect.Type]bool))
+	can := canHold(t, make(map[reflect.Type]bool), true)
 	holds.Store(t, can)
 	return can
 }
 
-func canHold(t reflect.Type, open map[reflect.Type]bool) bool {
+// Names reports whether a value of type t can hold a handle beside what its interfaces
+// hold. It is not cached.
+func Names(t reflect.Type) bool { return canHold(t, make(map[reflect.Type]bool), false) }
+
+// canHold is Holds, or Names if what is in interfaces does not count. open are the types
+// that are being looked at, or were.
+func canHold(t reflect.Type, open map[reflect.Type]bool, inside bool) bool {
 	if isHandle(t) {
 		return true
 	}
-	if open[t] {
-		return false // what t can hold is being found out further up
+	if open[t] || isOpaque(t) {
+		return false // what t can hold is being found out further up, or not gob's to see
 	}
 	open[t] = true
 	switch t.Kind() {
 	case reflect.Interface:
-		return true
+		return inside
 	case reflect.Pointer, reflect.Slice, reflect.Array:
-		return canHold(t.Elem(), open)
+		return canHold(t.Elem(), open, inside)
 	case reflect.Map:
-		return canHold(t.Key(), open) || canHold(t.Elem(), open)
+		return canHold(t.Key(), open, inside) || canHold(t.Elem(), open, inside)
 	case reflect.Struct:
-		for i := range t.NumField() {
-			if f := t.Field(i); f.IsExported() && canHold(f.Type, open) {
+		for f := range t.Fields() {
+			if f.IsExported() && canHold(f.Type, open, inside) {
 				return true
 			}
 		}
@@ -98,7 +116,17 @@ func isHandle(t reflect.Type) bool {
 	return t.Kind() == reflect.Pointer && t.Implements(handleType)
 }
 
-// Collect returns the descriptors of every handle in v, each handle once, and nil if
+// isOpaque reports whether t encodes itself. A handle in there is encoded by an encoder that
+// is not this library's, if at all; and only what gob goes through was checked to have an end.
+func isOpaque(t reflect.Type) bool {
+	if t.Kind() == reflect.Interface {
+		return false
+	}
+	p := reflect.PointerTo(t)
+	return p.Implements(gobType) || p.Implements(binaryType)
+}
+
+// Collect returns the descriptors of every handle in v, those of one ID once, and nil if
 // there are none. On an error nothing is kept. Otherwise the caller calls
 // Load.Encoded after v was encoded, and owns the Load.
 func Collect(v reflect.Value) (*Load, error) {
@@ -107,18 +135,23 @@ func Collect(v reflect.Value) (*Load, error) {
 		if l == nil {
 			l = new(Load)
 		}
-		id := h.CarryID()
-		for _, known := range l.Items {
-			if known.ID == id {
-				return nil
-			}
+		if slices.Contains(l.marks, h) {
+			return nil
 		}
 		fds, err := h.Export()
 		if err != nil {
 			return err
 		}
-		l.Items = append(l.Items, Item{ID: id, FDs: fds})
 		l.marks = append(l.marks, h)
+		id := h.CarryID()
+		if slices.ContainsFunc(l.Items, func(it Item) bool { return it.ID == id }) {
+			CloseAll(fds) // another copy of the same, which had to be marked
+			return nil
+		}
+		l.Items = append(l.Items, Item{ID: id, FDs: fds})
+		if len(fds) == 0 {
+			return fmt.Errorf("a %T that has no descriptors cannot travel", h)
+		}
 		return nil
 	})
 	if err != nil {
@@ -132,6 +165,15 @@ func Collect(v reflect.Value) (*Load, error) {
 // Found calls fn for every handle in v, a decoded value.
 func Found(v reflect.Value, fn func(Handle)) {
 	_ = walk(v, func(h Handle) error { fn(h); return nil })
+}
+
+// CloseHandles closes the handles that have a method for it.
+func CloseHandles(all []Handle) {
+	for _, h := range all {
+		if c, ok := h.(io.Closer); ok {
+			_ = c.Close() // the handle is let go of, whatever it says
+		}
+	}
 }
 
 // maxDepth is how deep a value is searched for handles: as deep as the wire format
@@ -149,7 +191,7 @@ func walkAt(v reflect.Value, fn func(Handle) error, depth int) error {
 		if v.IsNil() {
 			return nil
 		}
-		if h, ok := v.Interface().(Handle); ok {
+		if h, ok := reflect.TypeAssert[Handle](v); ok {
 			return fn(h)
 		}
 		return walkAt(v.Elem(), fn, depth+1)

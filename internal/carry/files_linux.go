@@ -2,26 +2,25 @@ package carry
 
 import (
 	"fmt"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // duplicate returns new descriptors of the same files, all or none.
 func duplicate(fds []int) ([]int, error) {
-	var own []int
+	own := make([]int, 0, len(fds))
 	for _, fd := range fds {
-		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			closeAll(own)
-			return nil, fmt.Errorf("duplicate descriptor %d: %w", fd, err)
+		dup, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 0)
+		if errno != 0 {
+			CloseAll(own)
+			return nil, fmt.Errorf("duplicate descriptor %d: %w", fd, errno)
 		}
-		own = append(own, dup)
+		own = append(own, int(dup))
 	}
 	return own, nil
 }
 
-func closeAll(fds []int) {
+func CloseAll(fds []int) {
 	for _, fd := range fds {
-		_ = unix.Close(fd)
+		_ = syscall.Close(fd)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/futures/internal/carry"
 	"example.com/futures/internal/ring"
 	"example.com/futures/internal/wire"
 )
@@ -57,10 +58,14 @@ func (p *Process) Kill()                         {}
 func (p *Process) Hangup()                       {}
 func (p *Process) Add(wire.Header, []byte) error { return ErrSystem }
 func (p *Process) Flush() error                  { return ErrSystem }
-func (p *Process) Release()                      {}
+func (p *Process) AddLoad(_ wire.Header, _ []byte, l *carry.Load) error {
+	l.Close()
+	return ErrSystem
+}
+func (p *Process) Release() {}
 
 // Inherited answers false: no process is a worker.
-func Inherited() (*os.File, *ring.Worker, bool) { return nil, nil, false }
+func Inherited() (*carry.Socket, *ring.Worker, bool) { return nil, nil, false }
 
 // Die ends the process.
 func Die() { os.Exit(1) }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.com/futures/internal/carry"
 	"example.com/futures/internal/ring"
 )
 
@@ -165,7 +166,7 @@ func isMemory(fd int) bool {
 
 // Inherited returns the socket and the shared memory of a worker process, and false in
 // any other process. It is called once.
-func Inherited() (*os.File, *ring.Worker, bool) {
+func Inherited() (*carry.Socket, *ring.Worker, bool) {
 	if !inherited {
 		return nil, nil, false
 	}
@@ -175,7 +176,11 @@ func Inherited() (*os.File, *ring.Worker, bool) {
 	if err != nil {
 		return nil, nil, false
 	}
-	return os.NewFile(socketFD, "parent"), memory.Worker(), true
+	socket, err := carry.NewSocket(os.NewFile(socketFD, "parent"))
+	if err != nil {
+		return nil, nil, false
+	}
+	return socket, memory.Worker(), true
 }
 
 // Die ends this process and its group at once. It is how a worker answers the death

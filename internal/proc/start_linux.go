@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.com/futures/internal/carry"
 	"example.com/futures/internal/ring"
 	"example.com/futures/internal/wire"
 )
@@ -24,7 +25,7 @@ type Process struct {
 	Ring *ring.Parent
 	In   *wire.Reader // its frames; ends with io.EOF after all that it wrote before it died
 
-	socket *os.File
+	socket *carry.Socket
 	stderr *relay
 	stdout *relay   // nil: the worker has the parent's own
 	own    *os.File // what that was
@@ -137,9 +138,13 @@ func begin(o outputs, launch func(files []*os.File) (born, error)) (_ *Process, 
 		unix.Close(ours)
 		return nil, fmt.Errorf("socketpair: %w", err)
 	}
-	p := &Process{Ring: memory.Parent(), socket: os.NewFile(uintptr(ours), "worker"), ended: make(chan struct{})}
-	undo.add(func() { p.socket.Close() })
-	p.In = wire.NewReader(stream{p.socket}, helloLimit, true)
+	p := &Process{Ring: memory.Parent(), ended: make(chan struct{})}
+	file := os.NewFile(uintptr(ours), "worker")
+	undo.add(func() { file.Close() })
+	if p.socket, err = carry.NewSocket(file); err != nil {
+		return nil, err
+	}
+	p.In = wire.NewSocketReader(stream{p.socket}, p.socket, helloLimit, true)
 	p.out = wire.NewWriter(p.socket)
 
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
@@ -198,10 +203,10 @@ func aboveStandard(fd int) (int, error) {
 
 // A stream is a socket whose end is io.EOF also where the worker died with frames
 // unread: Linux reports that as a reset, behind all that the worker wrote.
-type stream struct{ *os.File }
+type stream struct{ *carry.Socket }
 
 func (s stream) Read(b []byte) (int, error) {
-	n, err := s.File.Read(b)
+	n, err := s.Socket.Read(b)
 	if errors.Is(err, unix.ECONNRESET) {
 		err = io.EOF
 	}
@@ -399,6 +404,14 @@ func (p *Process) Add(h wire.Header, payload []byte) error {
 	return p.out.Add(h, payload)
 }
 
+// AddLoad is wire.Writer's: it writes a frame with descriptors, which are closed. It fails
+// once the process has ended, and, with a *carry.UnsentError, where they cannot be sent.
+func (p *Process) AddLoad(h wire.Header, payload []byte, l *carry.Load) error {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	return p.out.AddLoad(h, payload, l)
+}
+
 // Flush writes the frames that were added. It fails once the process has ended.
 func (p *Process) Flush() error {
 	p.writing.Lock()
@@ -413,6 +426,7 @@ const flushTime = time.Second
 // Release closes what the parent has of the process, and waits a moment for its
 // output to be passed on. Ended is closed, and nobody reads or writes any more.
 func (p *Process) Release() {
+	p.socket.Drop()
 	p.socket.Close()
 	p.Ring.Unmap()
 	patience := time.NewTimer(flushTime)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,8 +68,16 @@ func leaks(before map[string]string) int {
 		complain("descriptor %s, %s", fd, what)
 	}
 	maps, err := os.ReadFile("/proc/self/maps")
-	if err != nil || strings.Contains(string(maps), "futures-worker") {
-		complain("a mapped page: %v", err)
+	if err != nil {
+		complain("mapped pages: %v", err)
+	}
+	for line := range strings.Lines(string(maps)) {
+		if strings.Contains(line, "futures-") {
+			complain("a mapped page, %s", strings.TrimSpace(line))
+		}
+	}
+	if files, _ := filepath.Glob("/dev/shm/*futures*"); len(files) > 0 {
+		complain("files, %v", files)
 	}
 	return code
 }

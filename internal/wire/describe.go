@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// encodeOpen encodes v, a struct or a pointer to one, alone, to w, with the types that its
-// interfaces hold described before it.
+// encodeOpen encodes v, a struct or a pointer to one, alone, to w, with types, which are
+// those that its interfaces hold, described before it.
 //
 // gob by itself would describe them where it meets them, in the middle of the value,
 // which it breaks up for that. Then the length that stands before what an interface
@@ -16,11 +16,7 @@ import (
 // a field that the receiver does not have, goes on in the wrong place. It would also
 // leave an inspector two ways to read the bytes. So gob is made to describe them
 // before: it describes the type of a nil pointer, although it does not send it.
-func encodeOpen(w io.Writer, v any) error {
-	types, err := dynamicTypes(reflect.Indirect(reflect.ValueOf(v)))
-	if err != nil {
-		return err
-	}
+func encodeOpen(w io.Writer, v any, types []reflect.Type) error {
 	out := describer{w: w, only: true}
 	enc := gob.NewEncoder(&out)
 	for _, t := range types {

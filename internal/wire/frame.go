@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"example.com/futures/internal/carry"
 )
 
 // A Kind says what a frame is.
@@ -37,13 +39,26 @@ const (
 	FlagAbsent                   // of an Arg: there is none, and its answer is Skipped
 	FlagPlain                    // the value is plain: not gob's, see Plain
 	FlagParts                    // some of the value is beside what is gob's, see Encoder.part
+	FlagCarry                    // descriptors go along, and the list of what they belong to is before the value
 )
 
 // Flags of records in shared memory, whose payload is not the value but says where it is.
 const (
 	FlagLarge  uint8 = 1 << 6 // in the arena: a ring.Ref
 	FlagSocket uint8 = 1 << 7 // in a frame on the socket: of an argument, a RingArg; of an answer, nothing
+
+	// FlagCarried is both of a value with FlagCarry, for which alone FlagLarge says nothing:
+	// descriptors go over the socket, and the value with them.
+	FlagCarried = FlagSocket | FlagCarry
 )
+
+// RecordFlags returns the flags of the value that a record with these flags stands for.
+func RecordFlags(flags uint8) uint8 {
+	if flags&FlagSocket == 0 {
+		return flags &^ FlagLarge
+	}
+	return flags &^ FlagSocket
+}
 
 // MostInline is the largest value that is put into a record. A larger one goes to the arena.
 const MostInline = 8 << 10
@@ -53,7 +68,7 @@ const (
 	Magic uint64 = 0x66757475_72657301
 
 	// Version is that of the protocol. Both sides must have the same.
-	Version uint32 = 4
+	Version uint32 = 5
 
 	// ErrorAllowance is what a frame may be beyond the largest value: room for a value's
 	// types, and for an error where values are small.
@@ -71,19 +86,21 @@ const (
 )
 
 // A Header precedes a payload of Len bytes: three words of 64 bits, the lowest byte
-// first. The third holds Item, Kind and Flags.
+// first. The third holds Item, Kind, Flags and Files.
 type Header struct {
 	Len   uint64
 	Seq   uint64 // the call
 	Item  uint32 // the item of the call
 	Kind  Kind
 	Flags uint8
+	Files uint16 // how many descriptors come along with the header, see carry.Socket; set by AddLoad
 }
 
 // A Frame is a header and its payload.
 type Frame struct {
 	Header
 	Payload []byte
+	Along   *carry.Files // the descriptors, which are the receiver's; nil: none
 }
 
 // A LimitError reports a frame that claims to be larger than allowed.
@@ -105,7 +122,8 @@ func appendHeader(b []byte, h Header, n int) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(n))
 	b = binary.LittleEndian.AppendUint64(b, h.Seq)
 	b = binary.LittleEndian.AppendUint32(b, h.Item)
-	return append(b, byte(h.Kind), h.Flags, 0, 0)
+	b = append(b, byte(h.Kind), h.Flags)
+	return binary.LittleEndian.AppendUint16(b, h.Files)
 }
 
 // A Writer gathers frames and writes them together. It is not safe for concurrent
@@ -136,6 +154,37 @@ func (w *Writer) Add(h Header, payload []byte) error {
 	return w.err
 }
 
+// AddLoad writes a frame, with what has gathered before it and descriptors along with it, and
+// closes them. An *carry.UnsentError says that there is no such frame, and else nothing.
+func (w *Writer) AddLoad(h Header, payload []byte, l *carry.Load) error {
+	defer l.Close()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fds := l.Files()
+	s, ok := w.w.(interface {
+		Send(b []byte, fds []int) error
+	})
+	if !ok {
+		return &carry.UnsentError{Err: errNoSocket}
+	}
+	h.Files = uint16(min(len(fds), carry.MostFiles)) // of more, Send says that it is too many
+	b := appendHeader(nil, h, len(payload))
+	if len(payload) <= smallLen {
+		b, payload = append(b, payload...), nil
+	}
+	err := s.Send(b, fds)
+	if errors.As(err, new(*carry.UnsentError)) {
+		return err
+	}
+	if w.err = err; err == nil && len(payload) > 0 {
+		_, w.err = w.w.Write(payload)
+	}
+	return w.err
+}
+
+var errNoSocket = errors.New("there is no socket that could take them")
+
 // Flush writes what has gathered.
 func (w *Writer) Flush() error {
 	if w.err == nil && len(w.buf) > 0 {
@@ -148,6 +197,7 @@ func (w *Writer) Flush() error {
 // A Reader reads frames. It is not safe for concurrent use.
 type Reader struct {
 	r     *bufio.Reader
+	files *carry.Socket // where they come from; nil: there are none
 	limit int64
 	reuse bool
 	small []byte // the payload of the last small frame, if reuse is set
@@ -159,13 +209,27 @@ func NewReader(r io.Reader, limit int64, reuse bool) *Reader {
 	return &Reader{r: bufio.NewReaderSize(r, bufferLen), limit: limit, reuse: reuse}
 }
 
+// NewSocketReader returns a Reader of what comes through s, which r reads from.
+func NewSocketReader(r io.Reader, s *carry.Socket, limit int64, reuse bool) *Reader {
+	n := NewReader(r, limit, reuse)
+	n.files = s
+	return n
+}
+
 // SetLimit changes the largest payload from now on.
 func (r *Reader) SetLimit(limit int64) { r.limit = limit }
 
+// Buffered reports whether something of the next frame was read already.
+func (r *Reader) Buffered() bool { return r.r.Buffered() > 0 }
+
 // Next reads a frame. It answers io.EOF where the stream ends between two frames,
 // io.ErrUnexpectedEOF where it ends inside of one, and a *LimitError, before it
-// allocates anything, for a frame that is too large.
+// allocates anything, for a frame that is too large. Descriptors that come with another
+// frame than that of a value, or with none, are an error.
 func (r *Reader) Next() (Frame, error) {
+	if r.files != nil && r.files.Waiting() > 0 && r.r.Buffered() == 0 {
+		return Frame{}, errStrayFiles
+	}
 	head, err := r.r.Peek(headerLen)
 	if err != nil {
 		if errors.Is(err, io.EOF) && len(head) > 0 {
@@ -179,6 +243,7 @@ func (r *Reader) Next() (Frame, error) {
 		Item:  binary.LittleEndian.Uint32(head[16:]),
 		Kind:  Kind(head[20]),
 		Flags: head[21],
+		Files: binary.LittleEndian.Uint16(head[22:]),
 	}}
 	if f.Len > uint64(max(r.limit, 0)) {
 		return Frame{Header: f.Header}, &LimitError{Len: f.Len, Limit: r.limit}
@@ -186,11 +251,31 @@ func (r *Reader) Next() (Frame, error) {
 	if _, err := r.r.Discard(headerLen); err != nil {
 		return Frame{}, err
 	}
+	if f.Files > 0 {
+		if f.Along, err = r.along(f.Header); err != nil {
+			return Frame{}, err
+		}
+	}
 	if f.Payload, err = r.payload(int(f.Len)); err != nil {
+		f.Along.Close()
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return Frame{}, err
+	}
+	return f, nil
+}
+
+var errStrayFiles = errors.New("wire: descriptors that belong to no value")
+
+// along returns the descriptors that came with a header.
+func (r *Reader) along(h Header) (*carry.Files, error) {
+	if r.files == nil || h.Flags&FlagCarry == 0 || h.Kind != KindArg && h.Kind != KindResult {
+		return nil, errStrayFiles
+	}
+	f, err := r.files.Take(int(h.Files))
+	if err != nil {
+		return nil, fmt.Errorf("wire: %w", err)
 	}
 	return f, nil
 }

@@ -5,12 +5,15 @@ import (
 	"encoding/gob"
 	"reflect"
 	"sync"
+
+	"example.com/futures/internal/carry"
 )
 
 // facts are what an Encoder and a Decoder know of the type of a value that is gob's.
 type facts struct {
 	closed bool    // no value of it holds an interface that gob looks into
 	layout *layout // of the struct that it points to; nil: no []byte can be in there
+	holds  bool    // there can be handles in it, beside what its interfaces hold
 }
 
 // knownFacts remembers what factsOf answered.
@@ -20,7 +23,7 @@ func factsOf(t reflect.Type) *facts {
 	if f, ok := knownFacts.Load(t); ok {
 		return f.(*facts)
 	}
-	f := &facts{closed: closedUnder(t, map[reflect.Type]bool{}), layout: layoutOf(t)}
+	f := &facts{closed: closedUnder(t, map[reflect.Type]bool{}), layout: layoutOf(t), holds: carry.Names(t)}
 	kept, _ := knownFacts.LoadOrStore(t, f)
 	return kept.(*facts)
 }

@@ -11,8 +11,12 @@ import (
 
 // Marshal encodes v, a struct or a pointer to one, alone.
 func Marshal(v any) ([]byte, error) {
+	types, err := dynamicTypes(reflect.Indirect(reflect.ValueOf(v)))
+	if err != nil {
+		return nil, err
+	}
 	var b bytes.Buffer
-	err := encodeOpen(&b, v)
+	err = encodeOpen(&b, v, types)
 	return b.Bytes(), err
 }
 
@@ -36,11 +40,13 @@ type CallHead struct {
 	Timeout   time.Duration // for each item; 0: none
 	Deadline  int64         // of the caller's context, as Monotonic has it; 0: none
 	Discard   bool          // only the error is wanted
+	Keep      bool          // handles in the argument are the worker's until it ends
 }
 
 const (
 	hasDeadline = 1 << iota
 	wantsDiscard
+	keepsHandles
 )
 
 // ErrBadCall reports bytes that are no call.
@@ -54,6 +60,9 @@ func (h *CallHead) Append(b []byte) []byte {
 	}
 	if h.Discard {
 		flags |= wantsDiscard
+	}
+	if h.Keep {
+		flags |= keepsHandles
 	}
 	b = append(b, flags)
 	b = binary.AppendVarint(b, int64(h.Timeout))
@@ -73,6 +82,7 @@ func ParseCallHead(b []byte) (h CallHead, err error) {
 	flags := b[0]
 	b = b[1:]
 	h.Discard = flags&wantsDiscard != 0
+	h.Keep = flags&keepsHandles != 0
 	timeout, n := binary.Varint(b)
 	if n <= 0 || timeout < 0 {
 		return h, ErrBadCall
@@ -128,6 +138,9 @@ type RingArg struct {
 	Item uint32
 }
 
+// RingArgLen is how many bytes one takes.
+const RingArgLen = 12
+
 // Append adds the encoded a to b and returns it.
 func (a RingArg) Append(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint64(b, a.Seq), a.Item)
@@ -135,7 +148,7 @@ func (a RingArg) Append(b []byte) []byte {
 
 // ParseRingArg decodes what Append encoded.
 func ParseRingArg(b []byte) (RingArg, bool) {
-	if len(b) != 12 {
+	if len(b) != RingArgLen {
 		return RingArg{}, false
 	}
 	return RingArg{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint32(b[8:])}, true

@@ -66,7 +66,7 @@ func (e *Encoder) part(v any, l *layout) (any, error) {
 		for _, part := range s.parts {
 			b = binary.AppendUvarint(b, uint64(len(part)))
 		}
-		e.buf, e.beside, e.flags = b, &beside{s.parts, s.size}, FlagParts
+		e.buf, e.beside, e.flags = b, &beside{s.parts, s.size}, e.flags|FlagParts
 		return reflect.NewAt(l.typ, u.dst).Interface(), nil
 	}
 }

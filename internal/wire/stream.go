@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"unsafe"
+
+	"example.com/futures/internal/carry"
 )
 
 // A gob stream describes each type once, so a stream that lasts costs a fraction of
@@ -39,24 +42,37 @@ type Encoder struct {
 	alias  []byte  // instead of buf: a large plain value, as it lies in memory
 	beside *beside // what comes after buf
 	nonce  uint64  // see stripper; 0: none yet
+
+	whole bool   // each message stands alone: see Whole
+	types []byte // the descriptions in the stream, if whole is set
+
+	carries bool        // there is a socket for descriptors
+	load    *carry.Load // those of the value, until somebody takes them; nil: none
+	list    int         // the length of what buf begins with: which of them are whose
 }
 
 // NewEncoder returns an Encoder of values of at most limit bytes.
 func NewEncoder(limit int64) *Encoder { return &Encoder{limit: limit} }
 
+// Carries says that descriptors can go along with the messages. Otherwise a value with
+// handles cannot be encoded.
+func (e *Encoder) Carries() { e.carries = true }
+
 // Message has fn encode one value and returns it with the flags of its frame. The
 // payload is valid until the next Message; a large text or []byte in it is the value's
-// own. If fn fails, panics or ends its goroutine,
-// nothing has happened to the stream but that it starts anew.
+// own. With FlagCarry, the caller takes what is to go along by Load. If fn fails, panics or
+// ends its goroutine, nothing has happened to the stream but that it starts anew.
 func (e *Encoder) Message(fn func(*Encoder) error) (payload Payload, flags uint8, err error) {
 	if cap(e.buf) > streamLen {
 		e.buf = nil
 	}
-	e.buf, e.flags = e.buf[:0], 0
+	e.buf, e.flags, e.list = e.buf[:0], 0, 0
+	e.Load().Close() // nobody has taken it
 	done := false
 	defer func() {
 		if !done {
 			e.Drop()
+			e.Load().Close()
 		}
 		e.alias, e.beside = nil, nil // nothing of the value is kept
 	}()
@@ -72,9 +88,17 @@ func (e *Encoder) Message(fn func(*Encoder) error) (payload Payload, flags uint8
 		e.stream = nil
 	}
 	if e.beside != nil {
-		binary.LittleEndian.PutUint64(e.buf, uint64(len(e.buf)))
+		binary.LittleEndian.PutUint64(e.buf[e.list:], uint64(len(e.buf)-e.list))
 	}
 	return Payload{e.buf, e.beside}, e.flags, nil
+}
+
+// Load returns the descriptors that go along with the last message, nil if there are none.
+// They are the caller's, once.
+func (e *Encoder) Load() *carry.Load {
+	l := e.load
+	e.load = nil
+	return l
 }
 
 // Drop says that the last message will not be sent.
@@ -86,6 +110,25 @@ func (e *Encoder) Encode(v any) error {
 		return e.EncodePlain(k, p)
 	}
 	known := factsOf(reflect.TypeOf(v))
+	var types []reflect.Type // of what is in interfaces
+	if !known.closed {
+		var err error
+		if types, err = dynamicTypes(reflect.Indirect(reflect.ValueOf(v))); err != nil {
+			return err
+		}
+	}
+	if e.carries && (known.holds || slices.ContainsFunc(types, holdsHandles)) {
+		l, err := carry.Collect(reflect.ValueOf(v))
+		if err != nil {
+			return err
+		}
+		if l != nil {
+			defer l.Encoded()
+			e.load, e.flags = l, FlagCarry
+			e.buf = l.Append(e.buf)
+			e.list = len(e.buf)
+		}
+	}
 	if known.layout != nil {
 		var err error
 		if v, err = e.part(v, known.layout); err != nil {
@@ -94,14 +137,20 @@ func (e *Encoder) Encode(v any) error {
 	}
 	if !known.closed {
 		e.flags |= FlagAlone
-		return encodeOpen(e, v)
+		return encodeOpen(e, v, types)
 	}
 	if e.stream == nil {
 		e.stream = gob.NewEncoder(e)
+		e.types = e.types[:0]
 		e.flags |= FlagStart
+	}
+	if e.whole {
+		return e.encodeWhole(v)
 	}
 	return e.stream.Encode(v)
 }
+
+func holdsHandles(t reflect.Type) bool { return factsOf(t).holds }
 
 // EncodePlain encodes the value at p, of a type whose Plain is k, as Encode does that
 // of a [Box].
@@ -158,11 +207,37 @@ func (d *Decoder) Message(f Frame, fn func(*Value) error) error { return d.messa
 func (d *Decoder) Shared(f Frame, fn func(*Value) error) error { return d.message(f, true, fn) }
 
 func (d *Decoder) message(f Frame, shared bool, fn func(*Value) error) error {
+	if f.Flags&FlagCarry == 0 && f.Along == nil {
+		return d.decode(f, nil, shared, fn)
+	}
+	if f.Flags&FlagCarry == 0 {
+		f.Along.Close()
+		d.stream = nil
+		return errStrayFiles
+	}
+	load, rest, err := carry.Unpack(f.Payload, f.Along)
+	f.Flags, f.Payload = f.Flags&^FlagCarry, rest
+	switch {
+	case errors.Is(err, carry.ErrLost): // the stream goes on
+		return d.decode(f, nil, shared, func(*Value) error { return err })
+	case err != nil:
+		d.stream = nil
+		return err
+	}
+	defer load.Close() // what fn has left of it
+	return d.decode(f, load, shared, fn)
+}
+
+// decode is message for a value whose descriptors were taken from its frame.
+func (d *Decoder) decode(f Frame, load *carry.Load, shared bool, fn func(*Value) error) error {
 	v := &d.value
 	if f.Flags&FlagPlain != 0 {
 		if f.Flags != FlagPlain {
 			d.stream = nil
 			return errFlags
+		}
+		if load != nil {
+			return errStrayFiles
 		}
 		defer func() { *v = Value{} }()
 		v.Reset(f.Payload)
@@ -217,6 +292,7 @@ func (d *Decoder) message(f Frame, shared bool, fn func(*Value) error) error {
 			d.stream = nil
 		}
 	}()
+	v.load = load
 	return fn(v)
 }
 
@@ -231,6 +307,18 @@ type Value struct {
 	plain []byte
 
 	filler *filler // nil: the value has no parts
+
+	load    *carry.Load    // what came along, until Decode; nil: nothing
+	handles []carry.Handle // those that were decoded
+}
+
+// Handles returns the handles in what was decoded. They are valid beyond the Value.
+func (m *Value) Handles() []carry.Handle { return m.handles }
+
+// Drop closes the handles in what was decoded, which nobody wants.
+func (m *Value) Drop() {
+	carry.CloseHandles(m.handles)
+	m.handles = nil
 }
 
 // Reset makes m the plain value in b.
@@ -250,8 +338,34 @@ func (m *Value) DecodePlain(k Plain, p unsafe.Pointer) error {
 	return DecodePlain(m.plain, k, p)
 }
 
-// Decode decodes the value into v, a pointer to a struct.
+// Decode decodes the value into v, a pointer to a struct. If it fails, the handles that it
+// has come to are closed.
 func (m *Value) Decode(v any) error {
+	if m.load != nil {
+		return m.decodeLoad(v)
+	}
+	return m.decode(v)
+}
+
+// decodeLoad is Decode where descriptors came along.
+func (m *Value) decodeLoad(v any) error {
+	load := m.load
+	m.load = nil
+	done := false
+	defer func() { // also if a decoder panics
+		load.Settle()
+		carry.Found(reflect.ValueOf(v), func(h carry.Handle) { m.handles = append(m.handles, h) })
+		if !done {
+			m.Drop()
+		}
+	}()
+	load.Arrive()
+	err := m.decode(v)
+	done = err == nil
+	return err
+}
+
+func (m *Value) decode(v any) error {
 	if k, p := plainIn(v); k != 0 || m.dec == nil {
 		return m.DecodePlain(k, p)
 	}
