@@ -33,14 +33,14 @@ var little = effort{Calls: 500}
 // Every Go contestant of every row gives right results: measure checks them.
 func TestContestants(t *testing.T) {
 	for _, g := range groups {
-		if g.name == "processes" && runtime.GOOS != "linux" {
+		if g.name != "threads" && runtime.GOOS != "linux" {
 			continue // there are no worker processes
 		}
 		for _, r := range g.rows(foreign{}) {
 			for _, c := range r.contestants {
 				t.Run(r.name+"/"+c.name, func(t *testing.T) {
 					e := little
-					if g.name == "processes" {
+					if g.name != "threads" {
 						e.Calls = 50 // each call is dearer, and workers are started
 					}
 					m, err := c.run(e)
@@ -57,6 +57,9 @@ func TestContestants(t *testing.T) {
 func TestRowsAreWhole(t *testing.T) {
 	everybody := foreign{commands: peerCommands{}}
 	for _, p := range peers {
+		everybody.commands[p.name] = []string{"never run"}
+	}
+	for _, p := range ipcPeers {
 		everybody.commands[p.name] = []string{"never run"}
 	}
 	rows := map[string]bool{}

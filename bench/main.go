@@ -3,6 +3,7 @@
 //
 //	go run ./bench -only threads
 //	go run ./bench -only processes
+//	go run ./bench -only ipc
 package main
 
 import (
@@ -28,6 +29,7 @@ import (
 var groups = []group{
 	{"threads", findForeign, inThreads},
 	{"processes", findPeers, inProcesses},
+	{"ipc", findIPC, inIPC},
 }
 
 // enough is how long one measurement lasts, or a little longer.
@@ -83,7 +85,7 @@ func parse(args []string) (options, error) {
 	o := options{effort: effort{Least: enough}}
 	var rows, against string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.StringVar(&o.only, "only", "", "run one group: threads or processes (default all)")
+	flags.StringVar(&o.only, "only", "", "run one group: threads, processes or ipc (default all)")
 	flags.StringVar(&rows, "run", "", "run the rows that match a regular expression")
 	flags.StringVar(&against, "against", "", "of other people's contestants, run those whose name matches a regular expression")
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each contestant is measured")

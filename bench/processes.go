@@ -26,6 +26,8 @@ const (
 	oursMany      = "64 workers"
 	oursFew       = "2 workers"
 	bareSocket    = "socket, blocking"
+	barePolled    = "socket, netpoller"
+	bareSpin      = "shared memory, spinning"
 	bareStart     = "bare start"
 	bareSplit     = "split by hand"
 )
@@ -98,7 +100,7 @@ func latencyRows(f foreign) []row {
 				fasterThan(60, "Python's "+pyExecutor, named(pyExecutor)),
 				fasterThan(12, "the best process pool", classes(processes)),
 				fasterThan(6, "piscina's threads", named(piscina)),
-				toKnow(oneSubmit, "the best bare ping-pong that may sleep", named(bareSocket, "socket, netpoller")),
+				toKnow(oneSubmit, "the best bare ping-pong that may sleep", named(bareSocket, barePolled)),
 			},
 			missing: []missing{{"process-call: joblib", "it has no single calls"}},
 		},

@@ -22,9 +22,9 @@ import (
 // What the system allows, by hand: a child of the same binary, one message and its answer, no
 // futures, no errors, no queue. They are limits, not pools.
 var bareLimits = []bareLimit{
-	{"socket, blocking", []remote.Shape{remote.One, remote.Mixed}, openBlocking},
-	{"socket, netpoller", []remote.Shape{remote.One}, openPolled},
-	{"shared memory, spinning", []remote.Shape{remote.One}, openSpinning},
+	{bareSocket, []remote.Shape{remote.One, remote.Mixed}, openBlocking},
+	{barePolled, []remote.Shape{remote.One}, openPolled},
+	{bareSpin, []remote.Shape{remote.One}, openSpinning},
 	{"memcpy, four times", []remote.Shape{remote.Echo}, openMemcpy},
 	{"pooled memfd, copied out", []remote.Shape{remote.Echo}, openMemfd},
 	{"split by hand", []remote.Shape{remote.Fan}, openHalves},
@@ -34,15 +34,18 @@ var bareLimits = []bareLimit{
 
 // bareArg, as the first argument, makes this program a child of one of them:
 //
-//	bench bare ROLE
+//	bench bare ROLE ...
 //
 // Its descriptors from 3 are what it talks through.
 const bareArg = "bare"
 
 // bareMain is what such a child does. It ends when its parent closes the other end, or dies.
 func bareMain(args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("usage: bench %s ROLE", bareArg)
+	if len(args) == 0 {
+		return fmt.Errorf("usage: bench %s ROLE ...", bareArg)
+	}
+	if play := ipcRoles[args[0]]; play != nil {
+		return play(args[1:])
 	}
 	switch args[0] {
 	case "blocking":
@@ -78,10 +81,13 @@ type child struct {
 }
 
 // startChild starts one with the given files from 3 on, which are closed here.
-func startChild(role string, files ...*os.File) child {
-	cmd := exec.Command(must(os.Executable()), bareArg, role)
+func startChild(role string, files ...*os.File) child { return startChildTo(nil, role, nil, files...) }
+
+// startChildTo starts one that has arguments, and may write something to out.
+func startChildTo(out io.Writer, role string, args []string, files ...*os.File) child {
+	cmd := exec.Command(must(os.Executable()), append([]string{bareArg, role}, args...)...)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1") // what the library gives its workers, too
-	cmd.Stderr, cmd.ExtraFiles = os.Stderr, files
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = out, os.Stderr, files
 	stdin := must(cmd.StdinPipe())
 	check(cmd.Start())
 	for _, f := range files {

@@ -50,6 +50,7 @@ const (
 	processes   class = "process pools"  // of other languages
 	nodeThreads class = "worker threads" // of Node: other heaps in one process
 	rpcs        class = "rpc"            // Go; calls to child processes, no pool
+	primitives  class = "primitives"     // of other languages: what processes talk through
 )
 
 // A contestant does the work of a row in one way. One of run and command is set.

@@ -32,6 +32,7 @@ type Work struct {
 	Chunk  int           `json:"chunk,omitempty"`  // of a map; 0 is the default
 	Bytes  int           `json:"bytes,omitempty"`  // of a payload
 	Flying int           `json:"flying,omitempty"` // payloads that are under way at the same time
+	Timed  bool          `json:"timed,omitempty"`  // the worst of Together is looked for, so each call is timed
 }
 
 // A Shape is a kind of work.
@@ -48,6 +49,8 @@ const (
 	StartAll Shape = "startall" // a pool is opened, and each of its workers gives one
 	Idle     Shape = "idle"     // a pool does nothing
 	Pending  Shape = "pending"  // calls wait
+	Together Shape = "together" // this process and Workers-1 others do the same to what they share
+	Stream   Shape = "stream"   // another process sends, this one takes
 )
 
 // A Body is what a call does. Each has an int as argument and answers the next one.
@@ -81,12 +84,16 @@ var epoch = time.Now()
 // A Crew is workers that are open, as one contestant has them. Fields are nil for what
 // it cannot do.
 type Crew struct {
-	Call   func(arg int) int                         // one call, and its result
-	Submit func(arg int) (result func() int)         // a call; result is called once
-	Fan    func(args, out []int)                     // submit all, then collect; or a map
-	Echo   func(payload []byte) (back func() []byte) // the caller owns what comes back
-	Attend func(address string) (result func() int)  // a call that attends a Meeting
-	All    func()                                    // instead of Attend: waits until all workers are there
+	Call   func(arg int) int                          // one call, and its result
+	Submit func(arg int) (result func() int)          // a call; result is called once
+	Fan    func(args, out []int)                      // submit all, then collect; or a map
+	Echo   func(payload []byte) (back func() []byte)  // the caller owns what comes back
+	Attend func(address string) (result func() int)   // a call that attends a Meeting
+	All    func()                                     // instead of Attend: waits until all workers are there
+	Op     func(n int)                                // what all do together, n times
+	Party  func(address string) (result func() Tally) // another process that does it, after a Meeting
+	Count  func() int                                 // how often it was done, where that is counted
+	Take   func() int                                 // the next message of a stream: its number
 	Close  func()
 }
 
@@ -132,6 +139,10 @@ func (w Work) Measure(open func(Work) Crew) (Result, error) {
 		return w.startAll(open)
 	case Idle:
 		return w.idle(open)
+	case Together:
+		return w.together(open)
+	case Stream:
+		return w.stream(open)
 	}
 	return Result{}, fmt.Errorf("remote: there is no shape %q", w.Shape)
 }

@@ -57,8 +57,26 @@ func inGoroutines(w remote.Work) remote.Crew {
 				return 0
 			}
 		},
+		Op: func(int) {},
+		Party: func(address string) func() remote.Tally {
+			c := make(chan remote.Tally, 1)
+			go func() {
+				if err := remote.Attend(address); err != nil {
+					panic(err)
+				}
+				c <- w.Tally(func(int) {})
+			}()
+			return func() remote.Tally { return <-c }
+		},
+		Take:  counting(),
 		Close: func() {},
 	}
+}
+
+// counting answers 0, 1, 2 …
+func counting() func() int {
+	n := -1
+	return func() int { n++; return n }
 }
 
 // Each shape counts its calls and has its figures.
@@ -76,6 +94,10 @@ func TestShapes(t *testing.T) {
 		{"echo", remote.Work{Shape: remote.Echo, Calls: 9, Bytes: 4096, Flying: 4}, []string{remote.Faults}},
 		{"mixed", remote.Work{Shape: remote.Mixed, Calls: 1, Body: remote.Pause}, []string{remote.Worst, remote.P999}},
 		{"start", remote.Work{Shape: remote.Start, Calls: 2}, []string{remote.First}},
+		{"together", remote.Work{Shape: remote.Together, Calls: 128}, nil},
+		{"timed", remote.Work{Shape: remote.Together, Calls: 100, Timed: true}, []string{remote.Worst}},
+		{"stream", remote.Work{Shape: remote.Stream, Calls: 640}, nil},
+		{"stream of payloads", remote.Work{Shape: remote.Stream, Calls: 9, Bytes: 4096}, []string{remote.Faults}},
 		{"start all", remote.Work{Shape: remote.StartAll, Calls: 2}, []string{remote.First, remote.All}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -88,6 +110,8 @@ func TestShapes(t *testing.T) {
 				want *= 100
 			case remote.Map:
 				want = 1000 // as many as may be slow
+			case remote.Together:
+				want *= 4
 			}
 			require.Equal(t, want, r.Calls)
 			require.Positive(t, r.Nanos)
@@ -200,11 +224,47 @@ func TestIdleSeesWork(t *testing.T) {
 // A work travels whole.
 func TestWorkAsJSON(t *testing.T) {
 	w := remote.Work{
-		Shape: remote.Echo, Workers: 2, Calls: 3, Least: 4, Body: remote.Spin, Each: 5, Chunk: 6, Bytes: 7, Flying: 8,
+		Shape: remote.Echo, Workers: 2, Calls: 3, Least: 4, Body: remote.Spin, Each: 5, Chunk: 6, Bytes: 7, Flying: 8, Timed: true,
 	}
 	text, err := json.Marshal(w)
 	require.NoError(t, err)
 	var back remote.Work
 	require.NoError(t, json.Unmarshal(text, &back))
 	require.Equal(t, w, back)
+}
+
+// What was done in all is compared with what was counted, and so is the order of a stream.
+func TestLostCallsAreNoticed(t *testing.T) {
+	w := remote.Work{Shape: remote.Together, Workers: 2, Calls: 64, Least: time.Millisecond}
+	count := func(lost int) func(w remote.Work) remote.Crew {
+		return func(w remote.Work) remote.Crew {
+			var n atomic.Int64
+			c := inGoroutines(w)
+			c.Op = func(m int) { n.Add(int64(m)) }
+			c.Party = func(address string) func() remote.Tally {
+				t := make(chan remote.Tally, 1)
+				go func() {
+					if err := remote.Attend(address); err != nil {
+						panic(err)
+					}
+					t <- w.Tally(c.Op)
+				}()
+				return func() remote.Tally { return <-t }
+			}
+			c.Count = func() int { return int(n.Load()) - lost }
+			return c
+		}
+	}
+	_, err := w.Measure(count(0))
+	require.NoError(t, err)
+	_, err = w.Measure(count(1))
+	require.ErrorContains(t, err, "calls have counted to")
+
+	_, err = remote.Work{Shape: remote.Stream, Workers: 2, Calls: 64}.Measure(func(w remote.Work) remote.Crew {
+		c := inGoroutines(w)
+		next := counting()
+		c.Take = func() int { return next() &^ 1 }
+		return c
+	})
+	require.ErrorContains(t, err, "message 1 is 0")
 }
