@@ -31,6 +31,17 @@ const (
 	KindArgs                      // parent, in shared memory: arguments of several items
 )
 
+// The kinds of frames between a client and the server of a manager, beside Hello, Setup,
+// Interrupt, Error and Skipped.
+const (
+	KindRequest = KindArgs + 1 + iota // client: an operation; Item is which
+	KindAnswer                        // server: what came of it
+	KindRelease                       // client: it has no proxy of an object any more
+	KindAdopt                         // client: a descriptor comes along, see Reader.Takes
+	KindPing                          // client: an answer is wanted
+	KindPong                          // server: it
+)
+
 // Flags of frames that carry a value.
 const (
 	FlagAlone  uint8 = 1 << iota // the value is encoded on its own, outside of the stream
@@ -81,8 +92,9 @@ const (
 	// one write.
 	smallLen = 32 << 10
 
-	// firstRead is how much is allocated for a payload on its header's word alone.
-	firstRead = 1 << 20
+	// firstRead is how much is allocated for a payload on its header's word alone: a value of
+	// 1 MiB, with what is beside it.
+	firstRead = 1<<20 + 4<<10
 )
 
 // A Header precedes a payload of Len bytes: three words of 64 bits, the lowest byte
@@ -115,10 +127,11 @@ func (e *LimitError) Error() string {
 
 // Append adds a frame to b and returns it.
 func Append(b []byte, h Header, payload []byte) []byte {
-	return append(appendHeader(b, h, len(payload)), payload...)
+	return append(AppendHeader(b, h, len(payload)), payload...)
 }
 
-func appendHeader(b []byte, h Header, n int) []byte {
+// AppendHeader adds to b what comes before a payload of n bytes, and returns it.
+func AppendHeader(b []byte, h Header, n int) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(n))
 	b = binary.LittleEndian.AppendUint64(b, h.Seq)
 	b = binary.LittleEndian.AppendUint32(b, h.Item)
@@ -146,7 +159,7 @@ func (w *Writer) Add(h Header, payload []byte) error {
 		}
 		return w.err
 	}
-	w.buf = appendHeader(w.buf, h, len(payload))
+	w.buf = AppendHeader(w.buf, h, len(payload))
 	if err := w.Flush(); err != nil {
 		return err
 	}
@@ -169,7 +182,7 @@ func (w *Writer) AddLoad(h Header, payload []byte, l *carry.Load) error {
 		return &carry.UnsentError{Err: errNoSocket}
 	}
 	h.Files = uint16(min(len(fds), carry.MostFiles)) // of more, Send says that it is too many
-	b := appendHeader(nil, h, len(payload))
+	b := AppendHeader(nil, h, len(payload))
 	if len(payload) <= smallLen {
 		b, payload = append(b, payload...), nil
 	}
@@ -201,6 +214,7 @@ type Reader struct {
 	limit int64
 	reuse bool
 	small []byte // the payload of the last small frame, if reuse is set
+	takes Kind   // of frames that descriptors may come along with, too
 }
 
 // NewReader returns a Reader of frames of at most limit bytes. With reuse, a payload
@@ -218,6 +232,19 @@ func NewSocketReader(r io.Reader, s *carry.Socket, limit int64, reuse bool) *Rea
 
 // SetLimit changes the largest payload from now on.
 func (r *Reader) SetLimit(limit int64) { r.limit = limit }
+
+// Takes says that descriptors may come along with frames of kind k.
+func (r *Reader) Takes(k Kind) { r.takes = k }
+
+// Ready reports whether Next has no need to wait: all of a frame has been read already.
+func (r *Reader) Ready() bool {
+	n := r.r.Buffered()
+	if n < headerLen {
+		return false
+	}
+	head, _ := r.r.Peek(8)
+	return binary.LittleEndian.Uint64(head) <= uint64(n-headerLen)
+}
 
 // Buffered reports whether something of the next frame was read already.
 func (r *Reader) Buffered() bool { return r.r.Buffered() > 0 }
@@ -270,7 +297,7 @@ var errStrayFiles = errors.New("wire: descriptors that belong to no value")
 
 // along returns the descriptors that came with a header.
 func (r *Reader) along(h Header) (*carry.Files, error) {
-	if r.files == nil || h.Flags&FlagCarry == 0 || h.Kind != KindArg && h.Kind != KindResult {
+	if r.files == nil || h.Flags&FlagCarry == 0 || h.Kind != KindArg && h.Kind != KindResult && h.Kind != r.takes {
 		return nil, errStrayFiles
 	}
 	f, err := r.files.Take(int(h.Files))
