@@ -138,25 +138,27 @@ func inRoles[H io.Closer](name string, own, others func(h H, n int)) pastime[H] 
 // contestant is the pastime with a new handle. Where the handle has a count, that is compared
 // with what was done.
 func (p pastime[H]) contestant(name string, w remote.Work, newHandle func() (H, error), count func(H) int) contestant {
-	return remotely(name, ours, w, func(w remote.Work) remote.Crew {
-		h := must(newHandle())
-		c := remote.Crew{
-			Op: func(n int) { p.own(h, n) },
-			Party: func(address string) func() remote.Tally {
-				other := must(worker.Start(bg, p.task, party[H]{address, w, h}, worker.Config{}))
-				return func() remote.Tally {
-					t := must(other.Future().Result(bg))
-					check(other.Join(bg))
-					return t
-				}
-			},
-			Close: func() { check(h.Close()) },
-		}
-		if count != nil {
-			c.Count = func() int { return count(h) }
-		}
-		return c
-	})
+	return remotely(name, ours, w, func(w remote.Work) remote.Crew { return p.crew(w, must(newHandle()), count) })
+}
+
+// crew is those who do it to h, which they close.
+func (p pastime[H]) crew(w remote.Work, h H, count func(H) int) remote.Crew {
+	c := remote.Crew{
+		Op: func(n int) { p.own(h, n) },
+		Party: func(address string) func() remote.Tally {
+			other := must(worker.Start(bg, p.task, party[H]{address, w, h}, worker.Config{}))
+			return func() remote.Tally {
+				t := must(other.Future().Result(bg))
+				check(other.Join(bg))
+				return t
+			}
+		},
+		Close: func() { check(h.Close()) },
+	}
+	if count != nil {
+		c.Count = func() int { return count(h) }
+	}
+	return c
 }
 
 // partner has another process call t, which does not return, until end.

@@ -155,7 +155,7 @@ func crowded(name string, c class, w remote.Work, open func() (op func(n int), e
 				Close: func() { check(end.Close()) },
 			}
 		}))
-		if err == nil {
+		if err == nil && w.Timed {
 			m.Figures[threads] = threadsOf()
 		}
 		return m, err

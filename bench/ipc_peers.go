@@ -33,6 +33,15 @@ const (
 	mpStruct    = "multiprocessing.Value, ctypes.Structure"
 	mpArray     = "multiprocessing.Array"
 	mpShared    = "shared_memory by its name, Pool"
+
+	mpGet        = "multiprocessing.Manager: d[k]"
+	mpSet        = "multiprocessing.Manager: d[k] = v"
+	mpGetThreads = "multiprocessing.Manager: d[k], threads"
+	mpSetThreads = "multiprocessing.Manager: d[k] = v, threads"
+	mpJobs       = "multiprocessing.Manager: Queue(1024)"
+	mpCounted    = "multiprocessing.Manager: Value, Lock"
+	mpMethod     = "BaseManager.register: a method"
+	mpMethods    = "BaseManager.register: a method, 10 processes"
 )
 
 // ipcPeers has for each of them what the program calls it.
@@ -53,6 +62,14 @@ var ipcPeers = []struct{ name, kind string }{
 	{mpStruct, "struct"},
 	{mpArray, "array"},
 	{mpShared, "sharedmemory"},
+	{mpGet, "dictget"},
+	{mpSet, "dictset"},
+	{mpGetThreads, "dictget-threads"},
+	{mpSetThreads, "dictset-threads"},
+	{mpJobs, "managerqueue"},
+	{mpCounted, "managervalue"},
+	{mpMethod, "method"},
+	{mpMethods, "method"},
 }
 
 // ipcPeers returns those of the named that this machine has, doing w.

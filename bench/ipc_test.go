@@ -16,7 +16,7 @@ func TestIPCPeers(t *testing.T) {
 		t.Skip("there is no Python")
 	}
 	tested := map[string]bool{}
-	for _, r := range inIPC(f) {
+	for _, r := range append(inIPC(f), inManager(f)...) {
 		for _, c := range r.contestants {
 			kind := c.name + r.unit
 			if c.class != primitives || tested[kind] {
@@ -44,7 +44,7 @@ func TestIPCRowsHaveEverybody(t *testing.T) {
 	for _, l := range ipcLimits {
 		names = append(names, l.name)
 	}
-	for _, r := range inIPC(f) {
+	for _, r := range append(inIPC(f), inManager(f)...) {
 		names = slices.DeleteFunc(names, func(name string) bool {
 			_, ok := r.find(name)
 			return ok

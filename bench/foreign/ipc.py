@@ -12,9 +12,11 @@ import json
 import multiprocessing
 import os
 import platform
+import queue
 import sys
+import threading
 import time
-from multiprocessing import shared_memory
+from multiprocessing import managers, shared_memory
 
 mp = multiprocessing.get_context("fork")
 
@@ -41,6 +43,12 @@ def beside(target, *args):
     p = mp.Process(target=target, args=args, daemon=True)
     p.start()
     return p
+
+
+def beside_in_thread(target):
+    t = threading.Thread(target=target, daemon=True)
+    t.start()
+    return t
 
 
 # What all do together, n times: answers what this process does, what the others do, and how to
@@ -104,6 +112,84 @@ def whole(shared):
     return load, store, None
 
 
+# What is in a manager's server. Each process and each thread has a connection of its own.
+
+MANAGERS = []
+
+
+def managed(m):
+    """A manager that main shuts down."""
+    MANAGERS.append(m)
+    return m
+
+
+def new_dict():
+    d = managed(mp.Manager()).dict()
+    d["key"] = 1
+    return d
+
+
+def getting():
+    d = new_dict()
+
+    def op(n):
+        for _ in range(n):
+            d["key"]
+
+    return op, op, None
+
+
+def setting():
+    d = new_dict()
+
+    def op(n):
+        for i in range(n):
+            d["key"] = i
+
+    return op, op, None
+
+
+def counting_in_manager():
+    m = managed(mp.Manager())
+    lock, value = m.Lock(), m.Value("q", 0)
+
+    def op(n):
+        for _ in range(n):
+            with lock:
+                value.value += 1
+
+    return op, op, lambda: value.value
+
+
+class Tallied:
+    def __init__(self):
+        self.lock, self.n = threading.Lock(), 0
+
+    def add(self, n):
+        with self.lock:
+            self.n += n
+            return self.n
+
+
+class TalliedManager(managers.BaseManager):
+    pass
+
+
+TalliedManager.register("Tallied", Tallied)
+
+
+def calling():
+    m = managed(TalliedManager(ctx=mp))
+    m.start()
+    t = m.Tallied()
+
+    def op(n):
+        for _ in range(n):
+            t.add(1)
+
+    return op, op, lambda: t.add(0)
+
+
 SHARED = {
     "lock": lambda: locking(mp.Lock()),
     "rlock": lambda: locking(mp.RLock()),
@@ -112,6 +198,12 @@ SHARED = {
     "value": lambda: counting(mp.Value(ctypes.c_int64, 0)),
     "array": lambda: counting_at(mp.Array(ctypes.c_int64, 1000)),
     "struct": lambda: whole(mp.Value(Big)),
+    "dictget": getting,
+    "dictset": setting,
+    "dictget-threads": getting,
+    "dictset-threads": setting,
+    "managervalue": counting_in_manager,
+    "method": calling,
 }
 
 
@@ -140,13 +232,16 @@ def tally(work, op):
 def together(work, kind):
     own, other, count = SHARED[kind]()
     parties = work["workers"]
-    gate, results = mp.Barrier(parties), mp.SimpleQueue()
+    if kind.endswith("-threads"):
+        gate, results, begin = threading.Barrier(parties), queue.SimpleQueue(), beside_in_thread
+    else:
+        gate, results, begin = mp.Barrier(parties), mp.SimpleQueue(), beside
 
     def party():
         gate.wait()
         results.put(tally(work, other))
 
-    started = [beside(party) for _ in range(parties - 1)]
+    started = [begin(party) for _ in range(parties - 1)]
     gate.wait()
     start = time.perf_counter_ns()
     tallies = [tally(work, own)] + [results.get() for _ in started]
@@ -291,6 +386,21 @@ def by_name():
     return call, close
 
 
+def by_get():
+    d = new_dict()
+    return lambda n: n + d["key"], lambda: None
+
+
+def by_set():
+    d = new_dict()
+
+    def call(n):
+        d["key"] = n
+        return n + 1
+
+    return call, lambda: None
+
+
 CALLS = {
     "queue": by_queues("queue"),
     "simplequeue": by_queues("simplequeue"),
@@ -299,6 +409,8 @@ CALLS = {
     "condition": by_condition,
     "barrier": by_barrier,
     "sharedmemory": by_name,
+    "dictget": by_get,
+    "dictset": by_set,
 }
 
 
@@ -377,12 +489,44 @@ def from_pipe(how):
     return opened
 
 
+def from_dict(work):
+    d, size, count = managed(mp.Manager()).dict(), work["bytes"], 0
+    for i in range(16):
+        d[i] = bytes([i]) * size
+
+    def take():
+        nonlocal count
+        got = d[count % 16]
+        if len(got) != size or got[0] != count % 16 or got[-1] != count % 16:
+            sys.exit("a payload has changed")
+        count += 1
+        return count - 1
+
+    return take, lambda: None
+
+
+def into_dict(work):
+    d, count = managed(mp.Manager()).dict(), 0
+    own = [bytes([i]) * work["bytes"] for i in range(16)]
+
+    def take():
+        nonlocal count
+        d[count % 16] = own[count % 16]
+        count += 1
+        return count - 1
+
+    return take, lambda: None
+
+
 STREAMS = {
     "queue": from_queue(mp.Queue),
     "queue1024": from_queue(lambda: mp.Queue(1024)),
     "simplequeue": from_queue(mp.SimpleQueue),
     "pipe": from_pipe("send"),
     "pipebytes": from_pipe("send_bytes"),
+    "dictget": from_dict,
+    "dictset": into_dict,
+    "managerqueue": from_queue(lambda: managed(mp.Manager()).Queue(1024)),
 }
 
 
@@ -418,6 +562,8 @@ def main():
         return
     kind, work = sys.argv[1], json.loads(sys.argv[2])
     calls, nanos, figures = SHAPES[work["shape"]](work, kind)
+    for m in MANAGERS:
+        m.shutdown()
     print(json.dumps({"calls": calls, "nanos": nanos, "figures": figures}), flush=True)
     os._exit(0)  # what was killed may have held what the end would wait for
 
