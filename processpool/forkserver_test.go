@@ -401,6 +401,10 @@ func TestForkServerOtherStdout(t *testing.T) {
 	ctx := within(t)
 	p := open(t, forking(1))
 	awaitSpares(t, 2)
+	for processpool.Spares(p) < 2 { // whoever makes them ready has read os.Stdout by then
+		require.NoError(t, ctx.Err())
+		time.Sleep(time.Millisecond) // between two looks
+	}
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer r.Close()

@@ -344,13 +344,14 @@ func (s *Server) fill(piped bool, in time.Duration) {
 		return
 	}
 	s.fills[piped] = true
+	own := os.Stdout   // as it is for who caused this: the program may change it meanwhile
 	s.side.Go(func() { // ends when there are enough
 		select {
 		case <-time.After(in):
 		case <-s.over:
 		}
 		for {
-			p, err := s.begin(Spec{GOMAXPROCS: s.procs}, outputs{piped: piped, held: true})
+			p, err := s.begin(Spec{GOMAXPROCS: s.procs}, outputs{piped: piped, held: true, own: own})
 			s.mu.Lock()
 			if err == nil {
 				s.spare[piped] = append(s.spare[piped], p)
@@ -363,6 +364,13 @@ func (s *Server) fill(piped bool, in time.Duration) {
 			s.mu.Unlock()
 		}
 	})
+}
+
+// Spares returns how many workers are ready to be taken.
+func (s *Server) Spares(piped bool) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.spare[piped])
 }
 
 func (s *Server) isOver() bool {

@@ -95,8 +95,9 @@ func Start(s Spec) (*Process, error) {
 
 // outputs says what becomes of what a process writes.
 type outputs struct {
-	piped bool // its standard output is a pipe, not the program's own
-	held  bool // it is kept until somebody adopts the process
+	own   *os.File // standard output of the program; nil: as it is now
+	piped bool     // its standard output is a pipe, not the program's own
+	held  bool     // it is kept until somebody adopts the process
 	fn    func(pid int, stream string, line []byte)
 }
 
@@ -152,6 +153,10 @@ func begin(o outputs, launch func(files []*os.File) (born, error)) (_ *Process, 
 		return nil, err
 	}
 	defer null.Close()
+	own := o.own
+	if own == nil {
+		own = os.Stdout
+	}
 	stdout := null
 	if o.piped {
 		relay, w, err := newRelay("stdout", nil, o.fn)
@@ -161,10 +166,10 @@ func begin(o outputs, launch func(files []*os.File) (born, error)) (_ *Process, 
 		defer w.Close()
 		undo.add(relay.abandon)
 		p.stdout, stdout = relay, w
-	} else if isOpen(os.Stdout) {
-		stdout = os.Stdout
+	} else if isOpen(own) {
+		stdout = own
 	}
-	p.own = os.Stdout
+	p.own = own
 	stderr, w, err := newRelay("stderr", new(excerpt), o.fn)
 	if err != nil {
 		return nil, err
