@@ -310,7 +310,7 @@ func (s *Server) take(piped bool) *Process {
 		p := all[0]
 		s.spare[piped] = all[1:]
 		s.mu.Unlock()
-		if !p.hasHungUp() && (piped || p.own == os.Stdout) {
+		if !p.hasHungUp() && (piped || p.stdoutOf == os.Stdout) {
 			return p
 		}
 		p.discard() // somebody has killed it meanwhile, or the program has another standard output now
@@ -344,14 +344,15 @@ func (s *Server) fill(piped bool, in time.Duration) {
 		return
 	}
 	s.fills[piped] = true
-	own := os.Stdout   // as it is for who caused this: the program may change it meanwhile
-	s.side.Go(func() { // ends when there are enough
+	own := currentStdout() // the program may change and close it as soon as this returns
+	s.side.Go(func() {     // ends when there are enough
+		defer own.close()
 		select {
 		case <-time.After(in):
 		case <-s.over:
 		}
 		for {
-			p, err := s.begin(Spec{GOMAXPROCS: s.procs}, outputs{piped: piped, held: true, own: own})
+			p, err := s.begin(Spec{GOMAXPROCS: s.procs}, outputs{piped: piped, held: true, stdout: own})
 			s.mu.Lock()
 			if err == nil {
 				s.spare[piped] = append(s.spare[piped], p)

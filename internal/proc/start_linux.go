@@ -25,13 +25,13 @@ type Process struct {
 	Ring *ring.Parent
 	In   *wire.Reader // its frames; ends with io.EOF after all that it wrote before it died
 
-	socket *carry.Socket
-	stderr *relay
-	stdout *relay   // nil: the worker has the parent's own
-	own    *os.File // what that was
-	server *Server  // nil: the process was started without one
-	ended  chan struct{}
-	exit   Exit // valid once ended is closed
+	socket   *carry.Socket
+	stderr   *relay
+	stdout   *relay   // nil: the worker has the parent's own
+	stdoutOf *os.File // the file that was os.Stdout when it was started
+	server   *Server  // nil: the process was started without one
+	ended    chan struct{}
+	exit     Exit // valid once ended is closed
 
 	greeted func() // to be called when it has, or somebody gives that up; nil: nobody waits
 
@@ -95,10 +95,10 @@ func Start(s Spec) (*Process, error) {
 
 // outputs says what becomes of what a process writes.
 type outputs struct {
-	own   *os.File // standard output of the program; nil: as it is now
-	piped bool     // its standard output is a pipe, not the program's own
-	held  bool     // it is kept until somebody adopts the process
-	fn    func(pid int, stream string, line []byte)
+	stdout stdout // the program's own; zero: as it is now
+	piped  bool   // its standard output is a pipe, not the program's own
+	held   bool   // it is kept until somebody adopts the process
+	fn     func(pid int, stream string, line []byte)
 }
 
 // A born process has been started by whatever means.
@@ -153,9 +153,10 @@ func begin(o outputs, launch func(files []*os.File) (born, error)) (_ *Process, 
 		return nil, err
 	}
 	defer null.Close()
-	own := o.own
-	if own == nil {
-		own = os.Stdout
+	own := o.stdout
+	if own.of == nil {
+		own = currentStdout()
+		defer own.close()
 	}
 	stdout := null
 	if o.piped {
@@ -166,10 +167,10 @@ func begin(o outputs, launch func(files []*os.File) (born, error)) (_ *Process, 
 		defer w.Close()
 		undo.add(relay.abandon)
 		p.stdout, stdout = relay, w
-	} else if isOpen(own) {
-		stdout = own
+	} else if own.dup != nil {
+		stdout = own.dup
 	}
-	p.own = own
+	p.stdoutOf = own.of
 	stderr, w, err := newRelay("stderr", new(excerpt), o.fn)
 	if err != nil {
 		return nil, err
@@ -283,14 +284,32 @@ func CheckSysProcAttr(sys *syscall.SysProcAttr) error {
 	return nil
 }
 
-// isOpen reports whether f has a descriptor: a program may have been started, or may
-// go on, without a standard output.
-func isOpen(f *os.File) bool {
-	if f == nil {
-		return false
+// A stdout is the program's standard output as it once was, in a descriptor of its own:
+// the program may set os.Stdout to another file, and close this one.
+type stdout struct {
+	of  *os.File
+	dup *os.File // nil: it was not open
+}
+
+// currentStdout returns what the standard output is now. The caller closes it.
+func currentStdout() stdout {
+	s := stdout{of: os.Stdout}
+	conn, err := s.of.SyscallConn()
+	if err != nil {
+		return s
 	}
-	_, err := f.Stat()
-	return err == nil
+	_ = conn.Control(func(fd uintptr) { // if it fails, the file is closed
+		if n, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3); err == nil {
+			s.dup = os.NewFile(uintptr(n), s.of.Name())
+		}
+	})
+	return s
+}
+
+func (s stdout) close() {
+	if s.dup != nil {
+		s.dup.Close()
+	}
 }
 
 // watch waits for the process to end and takes care of what it leaves.
