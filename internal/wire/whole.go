@@ -43,12 +43,18 @@ const (
 // Encode encodes v, and calls use with the payload and the flags of its frame. The payload is
 // valid until use returns. A message has limit bytes at most, the same each time.
 func (w *Wholes) Encode(v any, limit int64, use func(Payload, uint8)) error {
+	return w.Message(limit, func(e *Encoder) error { return e.Encode(v) }, use)
+}
+
+// Message is Encode of what fn encodes, one value. If fn panics or ends its goroutine, the
+// encoder goes with it.
+func (w *Wholes) Message(limit int64, fn func(*Encoder) error, use func(Payload, uint8)) error {
 	e, _ := w.encoders.Get().(*Encoder)
 	if e == nil {
 		e = NewEncoder(limit)
 		e.whole = true
 	}
-	payload, flags, err := e.Message(func(e *Encoder) error { return e.Encode(v) })
+	payload, flags, err := e.Message(fn)
 	if err != nil {
 		return err
 	}
@@ -92,7 +98,11 @@ func described(b []byte) int {
 
 // Decode decodes the message f into v, a pointer to a struct. Nobody else writes to it.
 func (w *Wholes) Decode(f Frame, v any) error {
-	decode := func(m *Value) error { return m.Decode(v) }
+	return w.Read(f, func(m *Value) error { return m.Decode(v) })
+}
+
+// Read has decode decode the message f, once at most, and returns what it does.
+func (w *Wholes) Read(f Frame, decode func(*Value) error) error {
 	n := 0
 	if f.Flags == FlagStart {
 		n = described(f.Payload)
