@@ -84,6 +84,11 @@ type Call interface {
 	// backend that starts many calls looks at the clock once. Start is StartAt(time.Now()).
 	StartAt(t time.Time) bool
 
+	// Ran tells how long a worker elsewhere took to run the items, before the last of them
+	// is completed. A chunk whose way there and back takes long in comparison would otherwise
+	// pass for one of slow items.
+	Ran(d time.Duration)
+
 	// Assign notes the worker elsewhere that has the call, or nil, and Assigned returns
 	// it. From then on l hears how items end, and not the Host, as if the call were in
 	// Run; its other methods are not called. The two are guarded by the backend's own

@@ -38,7 +38,8 @@ type chunk[A, R any] struct {
 	stop    atomic.Bool  // interrupted: items that have not begun are cancelled
 	prefix  atomic.Int64 // items from the front that are done
 	begun   time.Time    // set by Start
-	took    atomic.Int64 // nanoseconds from Start to the last item; written before prefix is full
+	ran     atomic.Int64 // nanoseconds that a worker elsewhere took, by its own word; 0: it has not said
+	took    atomic.Int64 // nanoseconds from Start to the last item, or ran; written before prefix is full
 	yielded int          // the run's own
 
 	queued atomic.Bool // unordered: it is in the run's ready list, or on the way there
@@ -99,6 +100,8 @@ func (c *chunk[A, R]) StartAt(t time.Time) bool {
 	c.begun = t
 	return true
 }
+
+func (c *chunk[A, R]) Ran(d time.Duration) { c.ran.Store(int64(d)) }
 
 func (c *chunk[A, R]) Cancel(cause error) bool {
 	cbs, ok := c.core.Cancel(c.because(cause))
@@ -186,7 +189,9 @@ func (c *chunk[A, R]) interrupted() error {
 
 // clock notes how long the chunk took, if it has started.
 func (c *chunk[A, R]) clock() {
-	if !c.begun.IsZero() {
+	if ran := c.ran.Load(); ran > 0 {
+		c.took.Store(ran)
+	} else if !c.begun.IsZero() {
 		c.took.Store(int64(time.Since(c.begun)))
 	}
 }

@@ -63,7 +63,12 @@ func (h *head) ID() uint64 {
 
 func (h *head) Context() context.Context { return h.ctx }
 func (h *head) Accept(host Host)         { h.host = host }
-func (h *head) sealed()                  {}
+
+// Host returns what Accept was given, nil if the call was refused. It is for who has the
+// call's future.
+func (h *head) Host() Host { return h.host }
+
+func (h *head) sealed() {}
 
 // Assign and Assigned are Call's.
 

@@ -14,7 +14,7 @@
 //	func main() {
 //		worker.Main() // a worker process stays in here; the program goes on
 //
-//		ex, err := processpool.New(processpool.Config{}) // or threadpool.New(threadpool.Config{})
+//		ex, err := processpool.New(processpool.Config{}) // or threadpool.New, or clusterpool.New
 //		if err != nil {
 //			log.Fatal(err)
 //		}

@@ -180,6 +180,7 @@ func (c *taskCall[A, R]) IsDone() bool       { return c.cell.Core().IsDone() }
 
 func (c *taskCall[A, R]) Start() bool            { return c.cell.Core().Start() }
 func (c *taskCall[A, R]) StartAt(time.Time) bool { return c.Start() }
+func (c *taskCall[A, R]) Ran(time.Duration)      {}
 
 func (c *taskCall[A, R]) Cancel(cause error) bool {
 	cbs, ok := c.cell.Core().Cancel(promise.CancelledError(cause))

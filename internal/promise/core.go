@@ -115,6 +115,9 @@ type Node struct {
 // SetOwner sets the hooks. It comes before the future is shared.
 func (c *Core) SetOwner(o Owner) { c.owner = o }
 
+// OwnerOf returns the hooks of c, nil if it has none.
+func OwnerOf(c *Core) Owner { return c.owner }
+
 // IsDone reports whether the future is cancelled or finished.
 func (c *Core) IsDone() bool { return c.state.Load() >= cancelled }
 
