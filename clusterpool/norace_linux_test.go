@@ -1,0 +1,5 @@
+//go:build !race
+
+package clusterpool_test
+
+const raceEnabled = false
