@@ -62,6 +62,9 @@ func TestRowsAreWhole(t *testing.T) {
 	for _, p := range ipcPeers {
 		everybody.commands[p.name] = []string{"never run"}
 	}
+	for _, p := range clusterPeers {
+		everybody.commands[p.name] = []string{"never run", "nowhere"}
+	}
 	rows := map[string]bool{}
 	for _, g := range groups {
 		for _, r := range g.rows(everybody) {

@@ -5,6 +5,7 @@
 //	go run ./bench -only processes
 //	go run ./bench -only ipc
 //	go run ./bench -only manager
+//	go run ./bench -only cluster
 package main
 
 import (
@@ -32,6 +33,7 @@ var groups = []group{
 	{"processes", findPeers, inProcesses},
 	{"ipc", findIPC, inIPC},
 	{"manager", findIPC, inManager},
+	{"cluster", findCluster, inCluster},
 }
 
 // enough is how long one measurement lasts, or a little longer.
@@ -87,7 +89,7 @@ func parse(args []string) (options, error) {
 	o := options{effort: effort{Least: enough}}
 	var rows, against string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.StringVar(&o.only, "only", "", "run one group: threads, processes, ipc or manager (default all)")
+	flags.StringVar(&o.only, "only", "", "run one group: threads, processes, ipc, manager or cluster (default all)")
 	flags.StringVar(&rows, "run", "", "run the rows that match a regular expression")
 	flags.StringVar(&against, "against", "", "of other people's contestants, run those whose name matches a regular expression")
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each contestant is measured")

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -190,8 +191,13 @@ func findNodePools(ctx context.Context, dir string) ([]string, map[string]string
 // buildGoPeers builds the program that has them. It is one of its own, so that
 // what it needs does not make the start of this one slower.
 func buildGoPeers(ctx context.Context, dir string) ([]string, map[string]string, error) {
-	file := filepath.Join(dir, "gopeers")
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", file, "example.com/futures/bench/foreign/gopeers").CombinedOutput()
+	return buildGo(ctx, dir, "foreign/gopeers")
+}
+
+// buildGo builds one of the programs in this folder.
+func buildGo(ctx context.Context, dir, program string) ([]string, map[string]string, error) {
+	file := filepath.Join(dir, path.Base(program))
+	out, err := exec.CommandContext(ctx, "go", "build", "-o", file, "example.com/futures/bench/"+program).CombinedOutput()
 	if err != nil {
 		return nil, nil, fmt.Errorf("go build: %w: %.200s", err, out)
 	}

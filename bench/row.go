@@ -51,6 +51,7 @@ const (
 	nodeThreads class = "worker threads" // of Node: other heaps in one process
 	rpcs        class = "rpc"            // Go; calls to child processes, no pool
 	primitives  class = "primitives"     // of other languages: what processes talk through
+	taskQueues  class = "task queues"    // Go; calls are kept in a database, of which a worker and a caller ask
 )
 
 // A contestant does the work of a row in one way. One of run and command is set.

@@ -49,6 +49,7 @@ var plotClasses = []struct {
 	{processes, "pools"},
 	{nodeThreads, "elsewise"},
 	{rpcs, "futures"},
+	{taskQueues, "pools"},
 }
 
 // plot writes a bar chart of each row to dir.

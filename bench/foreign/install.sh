@@ -4,6 +4,10 @@
 # what is not there yet, and leaves alone what is.
 #
 #	bench/foreign/install.sh
+#	bench/foreign/install.sh cluster
+#
+# The second installs what stands beside it in `-only cluster` instead: the servers of Redis and PostgreSQL.
+# Debian may start them as services, which the bench does not use: it starts its own.
 #
 # The npm packages go to node_modules beside this file, or to the folder that BENCH_NODE_MODULES names,
 # which is to be set for `go run ./bench` too and is called node_modules.
@@ -13,6 +17,17 @@ modules=${BENCH_NODE_MODULES:-$here/node_modules}
 if [ "$(basename "$modules")" != node_modules ]; then
   echo "BENCH_NODE_MODULES is $modules: its last part must be node_modules" >&2
   exit 1
+fi
+
+if [ "${1:-}" = cluster ]; then
+  wanted=()
+  command -v redis-server >/dev/null || wanted+=(redis-server)
+  command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || wanted+=(postgresql)
+  if [ ${#wanted[@]} -gt 0 ]; then
+    apt-get update -q
+    apt-get install -qy --no-install-recommends "${wanted[@]}"
+  fi
+  exit
 fi
 
 wanted=()

@@ -31,7 +31,8 @@ type Work struct {
 	Each   time.Duration `json:"each,omitempty"`   // how long a call spins, a caller rests, a pool idles
 	Chunk  int           `json:"chunk,omitempty"`  // of a map; 0 is the default
 	Bytes  int           `json:"bytes,omitempty"`  // of a payload
-	Flying int           `json:"flying,omitempty"` // payloads that are under way at the same time
+	Flying int           `json:"flying,omitempty"` // payloads, or calls of a Window, that are under way at the same time
+	Slots  int           `json:"slots,omitempty"`  // calls that a worker runs at the same time; 0 is 1
 	Timed  bool          `json:"timed,omitempty"`  // the worst of Together is looked for, so each call is timed
 }
 
@@ -42,6 +43,7 @@ type Shape string
 const (
 	One      Shape = "one"      // one call at a time
 	Fan      Shape = "fan"      // Calls are submitted, then collected
+	Window   Shape = "window"   // the oldest call is collected before a further one is submitted
 	Map      Shape = "map"      // items through a map, in order
 	Echo     Shape = "echo"     // payloads there and back
 	Mixed    Shape = "mixed"    // one long call among a hundred
@@ -127,6 +129,8 @@ func (w Work) Measure(open func(Work) Crew) (Result, error) {
 		return w.one(open)
 	case Fan:
 		return w.fan(open)
+	case Window:
+		return w.window(open)
 	case Map:
 		return w.overMap(open)
 	case Echo:
@@ -160,18 +164,18 @@ func (w Work) opened(open func(Work) Crew) (Crew, error) {
 	return c, nil
 }
 
-// meet returns when each worker runs a call at the same time as all others.
+// meet returns when each worker runs as many calls as it can, at the same time as all others.
 func (w Work) meet(c Crew) error {
 	m, err := NewMeeting()
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	results := make([]func() int, w.Workers)
+	results := make([]func() int, w.Workers*max(1, w.Slots))
 	for i := range results {
 		results[i] = c.Attend(m.Address())
 	}
-	if err := m.Wait(w.Workers); err != nil {
+	if err := m.Wait(len(results)); err != nil {
 		return err
 	}
 	m.Close()
@@ -259,6 +263,26 @@ func (w Work) fan(open func(Work) Crew) (Result, error) {
 		}
 	}
 	return w.repeat(c, args, out)
+}
+
+// window has Calls, of which Flying are under way.
+func (w Work) window(open func(Work) Crew) (Result, error) {
+	return w.fan(func(w Work) Crew {
+		c := open(w)
+		c.Fan = func(args, out []int) {
+			results := make([]func() int, max(1, w.Flying))
+			for i, arg := range args {
+				if i >= len(results) {
+					out[i-len(results)] = results[i%len(results)]()
+				}
+				results[i%len(results)] = c.Submit(arg)
+			}
+			for i := max(0, len(args)-len(results)); i < len(args); i++ {
+				out[i] = results[i%len(results)]()
+			}
+		}
+		return c
+	})
 }
 
 // overMap is fan with so many items as fill the time, up to Calls: who does a

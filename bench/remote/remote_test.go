@@ -89,6 +89,9 @@ func TestShapes(t *testing.T) {
 		{"one", remote.Work{Shape: remote.One, Calls: 10}, []string{remote.Median, remote.P99}},
 		{"rest", remote.Work{Shape: remote.One, Calls: 3, Each: time.Millisecond}, []string{remote.Median}},
 		{"fan", remote.Work{Shape: remote.Fan, Calls: 100}, nil},
+		{"window", remote.Work{Shape: remote.Window, Calls: 100, Flying: 7}, nil},
+		{"window of all", remote.Work{Shape: remote.Window, Calls: 100, Flying: 512}, nil},
+		{"slots", remote.Work{Shape: remote.One, Calls: 10, Slots: 3}, []string{remote.Median}},
 		{"spin", remote.Work{Shape: remote.Fan, Calls: 10, Body: remote.Spin, Each: time.Microsecond}, nil},
 		{"map", remote.Work{Shape: remote.Map, Calls: 5000}, nil},
 		{"echo", remote.Work{Shape: remote.Echo, Calls: 9, Bytes: 4096, Flying: 4}, []string{remote.Faults}},
@@ -159,6 +162,26 @@ func TestMixedFindsShortBehindLong(t *testing.T) {
 	require.Greater(t, r.Figures[remote.Worst], 50.0)
 }
 
+// A window has as many calls under way as it may, and never more.
+func TestWindow(t *testing.T) {
+	w := remote.Work{Shape: remote.Window, Workers: 1, Calls: 50, Flying: 8}
+	flying, most := 0, 0
+	_, err := w.Measure(func(w remote.Work) remote.Crew {
+		c := inGoroutines(w)
+		submit := c.Submit
+		c.Submit = func(arg int) func() int {
+			flying++
+			most = max(most, flying)
+			result := submit(arg)
+			return func() int { flying--; return result() }
+		}
+		return c
+	})
+	require.NoError(t, err)
+	require.Equal(t, 8, most)
+	require.Zero(t, flying)
+}
+
 // Wrong results are errors.
 func TestWrongResults(t *testing.T) {
 	with := func(change func(*remote.Crew)) func(remote.Work) remote.Crew {
@@ -177,6 +200,7 @@ func TestWrongResults(t *testing.T) {
 	for _, w := range []remote.Work{
 		{Shape: remote.One, Workers: 1, Calls: 3},
 		{Shape: remote.Fan, Workers: 1, Calls: 3},
+		{Shape: remote.Window, Workers: 1, Calls: 3, Flying: 2},
 		{Shape: remote.Map, Workers: 1, Calls: 3},
 		{Shape: remote.Mixed, Workers: 1, Calls: 1, Body: remote.Pause},
 		{Shape: remote.Start, Workers: 1, Calls: 1},
@@ -224,7 +248,7 @@ func TestIdleSeesWork(t *testing.T) {
 // A work travels whole.
 func TestWorkAsJSON(t *testing.T) {
 	w := remote.Work{
-		Shape: remote.Echo, Workers: 2, Calls: 3, Least: 4, Body: remote.Spin, Each: 5, Chunk: 6, Bytes: 7, Flying: 8, Timed: true,
+		Shape: remote.Echo, Workers: 2, Calls: 3, Least: 4, Body: remote.Spin, Each: 5, Chunk: 6, Bytes: 7, Flying: 8, Slots: 9, Timed: true,
 	}
 	text, err := json.Marshal(w)
 	require.NoError(t, err)
