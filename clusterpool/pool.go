@@ -360,7 +360,7 @@ func (p *Pool) disconnect(onGone []func() error) {
 	p.mu.Lock()
 	watching := p.watching
 	p.mu.Unlock()
-	go watching.Stop() // it may wait for servers; the end of the connection ends that
+	go watching.Stop() // where servers do not answer it waits for up to 10 s, beyond the end of the connection
 	// What the servers were asked to forget is to reach them; nothing else is missing.
 	ctx, cancel := context.WithTimeout(p.base, time.Second)
 	_ = p.nc.FlushWithContext(ctx)

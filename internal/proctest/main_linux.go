@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -57,7 +58,11 @@ func leaks(before map[string]string) int {
 		fmt.Fprintf(os.Stderr, "left behind by the tests: "+format+"\n", args...)
 		code = 1
 	}
-	if err := goleak.Find(); err != nil {
+	err := goleak.Find()
+	for end := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(end); err = goleak.Find() {
+		time.Sleep(100 * time.Millisecond) // between two looks: a library's own may end by a timer
+	}
+	if err != nil {
 		complain("%v", err)
 	}
 	var status syscall.WaitStatus
