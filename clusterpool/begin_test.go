@@ -44,7 +44,7 @@ func TestBeginHurry(t *testing.T) {
 				return
 			default:
 				p.hurry()
-				time.Sleep(20 * time.Microsecond)
+				time.Sleep(20 * time.Microsecond) // its pace
 			}
 		}
 	})

@@ -91,8 +91,7 @@ func largeServerKilled(t *testing.T, memory bool) {
 		for range 3 {
 			submit("")
 		}
-		// At any moment of all that is going on.
-		time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
+		time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond) // any moment of all that is going on
 		s.Kill()
 		outage()
 		s.Restart()

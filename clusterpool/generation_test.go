@@ -60,7 +60,7 @@ func TestGenerationRelease(t *testing.T) {
 		release := func() []string { return g.release(wait, late, keep) }
 		require.Empty(t, release(), "a delivery of theirs may come late")
 		require.Empty(t, g.due(wait), "tasks may still be acked")
-		time.Sleep(late + time.Second)
+		time.Sleep(late + time.Second) // virtual time
 		require.Empty(t, release(), "their tasks were not swept")
 		sweep := func() {
 			for _, c := range g.due(wait) {
@@ -75,7 +75,7 @@ func TestGenerationRelease(t *testing.T) {
 		filled[1][0].settled()
 		require.Equal(t, []string{name(2)}, release(), "the other has only now ended: as the youngest")
 		require.Equal(t, keptOutcomes, g.kept)
-		time.Sleep(keep + time.Second)
+		time.Sleep(keep + time.Second) // virtual time
 		require.Len(t, release(), kept-1, "they are older than any outcome is kept, but for the one that was not swept again")
 		sweep()
 		require.Len(t, release(), 1)

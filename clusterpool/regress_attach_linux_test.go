@@ -133,7 +133,7 @@ func TestCloseAttachedWithoutQuorum(t *testing.T) {
 	awaitQueued(t, c.URL(), name, 8)
 	c.Servers[1].Kill()
 	c.Servers[2].Kill()
-	time.Sleep(40 * time.Second)
+	proctest.Blocked(t, 9, "jetstream.(*orderedConsumer).reset(")
 	began := time.Now()
 	require.NoError(t, p.Close())
 	require.Less(t, time.Since(began), 15*time.Second)
@@ -161,7 +161,14 @@ func TestAttachCancelRemovesTask(t *testing.T) {
 	require.True(t, f.Cancel())
 	require.True(t, f.IsCancelled())
 	awaitQueued(t, s.URL(), name, 1) // the second
-	time.Sleep(keep + time.Second)   // the record goes
+	js, err := jetstream.New(api(t, s.URL()))
+	require.NoError(t, err)
+	state, err := js.Stream(t.Context(), name+"_STATE")
+	require.NoError(t, err)
+	until(t, "the record is gone", func() bool {
+		_, err := state.GetLastMsgForSubject(t.Context(), name+".s."+ids[2])
+		return errors.Is(err, jetstream.ErrMsgNotFound)
+	})
 	proctest.Announce(gate)
 	serve(t, job{URL: s.URL(), Name: name, Slots: 1})
 	requireQueueEmpty(t, s.URL(), name)

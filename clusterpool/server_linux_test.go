@@ -228,7 +228,7 @@ func (l *load) checkFinals() int {
 
 // outage is how long a server is away that comes back: that is what is tested, not waited
 // for.
-func outage() { time.Sleep(500 * time.Millisecond) }
+func outage() { time.Sleep(500 * time.Millisecond) } // the fault
 
 // A server that is killed and comes back costs no call that may run twice, whether or not it
 // kept the streams. A call that may not has its value or is lost, and no call starts once

@@ -32,7 +32,7 @@ func TestMapCallsBecomeSlow(t *testing.T) {
 		}
 		task := executor.LocalTask(func(_ context.Context, n int) (int, error) {
 			if n >= fast {
-				time.Sleep(10 * time.Millisecond)
+				time.Sleep(10 * time.Millisecond) // virtual time
 			}
 			return n, nil
 		})
@@ -70,7 +70,7 @@ func TestMapInputBecomesSlow(t *testing.T) {
 		args := func(yield func(int) bool) {
 			for ; taken < fast+slow; taken++ {
 				if taken >= fast {
-					time.Sleep(time.Second)
+					time.Sleep(time.Second) // virtual time
 				}
 				if !yield(taken) {
 					return
@@ -282,7 +282,7 @@ func TestMapYieldsBeforeItemThatHangs(t *testing.T) {
 		begun := time.Now()
 		task := executor.LocalTask(func(_ context.Context, i int) (time.Duration, error) {
 			if i >= fast {
-				time.Sleep(100 * time.Millisecond)
+				time.Sleep(100 * time.Millisecond) // virtual time
 			}
 			return time.Since(begun), nil
 		})

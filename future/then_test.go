@@ -144,7 +144,7 @@ func TestThenRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := future.NewPromise[int]()
 		g := future.Then(p.Future(), func(n int) (string, error) {
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // virtual time
 			return text(n)
 		})
 		require.Equal(t, future.Pending, g.State())

@@ -317,9 +317,9 @@ func TestWaitForMixedTypes(t *testing.T) {
 		require.Equal(t, []future.Waitable{a.Future(), f, b.Future(), never}, pending)
 
 		go func() {
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // virtual time
 			require.NoError(t, a.Resolve(1))
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // virtual time
 			f.end(errCall)
 		}()
 		begin := time.Now()
@@ -356,7 +356,7 @@ func TestWaitForEmbedded(t *testing.T) {
 		require.ErrorIs(t, err, future.ErrNotDone)
 		require.Equal(t, []gated{g}, pending)
 		go func() {
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // virtual time
 			g.gate.end(nil)
 		}()
 		done, _, err := future.Wait(t.Context(), future.AllCompleted, g, g)

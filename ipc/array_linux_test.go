@@ -250,7 +250,7 @@ func TestArrayOwnerDied(t *testing.T) {
 		for range waiters {
 			go func() { got <- a.Update(proctest.Within(t), func([]int32) { ran++ }) }()
 		}
-		time.Sleep(10 * time.Millisecond) // they wait by then, most likely
+		proctest.Blocked(t, waiters, "ipc.(*Array[")
 		require.NoError(t, c.cmd.Process.Kill())
 		died := 0
 		for range waiters {

@@ -305,7 +305,7 @@ func (w *world) live(process int, stop func() bool) error {
 					}
 					*me.done++
 					atomic.AddInt64(me.at(w.Done, me.n), 1)
-					time.Sleep(time.Duration(rand.IntN(100)) * time.Microsecond)
+					time.Sleep(time.Duration(rand.IntN(100)) * time.Microsecond) // its pace
 				}
 			})
 		}
@@ -405,7 +405,7 @@ func TestChaos(t *testing.T) {
 			if err := errors.Join(w.Cast.Event.Set(), w.Cast.Event.Clear()); err != nil {
 				return err
 			}
-			time.Sleep(200 * time.Microsecond)
+			time.Sleep(200 * time.Microsecond) // its pace
 		}
 		return w.Cast.Event.Set()
 	})

@@ -52,7 +52,7 @@ func FuzzMemory(f *testing.F) {
 			for w := writes; len(w) >= 12; w = w[12:] {
 				copy(mem[int(binary.LittleEndian.Uint32(w))%(len(mem)-8):], w[4:12])
 			}
-			time.Sleep(300 * time.Microsecond)
+			time.Sleep(300 * time.Microsecond) // meanwhile they are used
 		}
 		<-ctx.Done()
 		closing()

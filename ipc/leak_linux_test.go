@@ -231,12 +231,12 @@ func TestAThousandWaitWithoutAThreadEach(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(50 * time.Millisecond) // most wait by now
+	proctest.Blocked(t, many, "ipc.(*Event).Wait(")
 	require.Less(t, threads(t), 100)
 	for _, e := range events {
 		require.NoError(t, e.Set())
 	}
-	time.Sleep(50 * time.Millisecond) // likewise
+	proctest.Blocked(t, many, "ipc.(*Lock).Lock(")
 	require.Less(t, threads(t), 100)
 	require.NoError(t, l.Unlock())
 	all.Wait()

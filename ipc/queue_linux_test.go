@@ -1003,7 +1003,7 @@ func TestManyWaitWithoutAThreadEach(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(20 * time.Millisecond) // so that most wait
+	proctest.Blocked(t, waiters, "ipc.(*Queue[")
 	threads, err := os.ReadDir("/proc/self/task")
 	require.NoError(t, err)
 	require.Less(t, len(threads), 100)

@@ -445,7 +445,7 @@ func TestValueUpdateWaits(t *testing.T) {
 	other := again(t, v)
 	got := make(chan error)
 	go func() { got <- other.Update(context.Background(), never) }()
-	time.Sleep(10 * time.Millisecond) // it waits by then, most likely
+	proctest.Blocked(t, 1, "ipc.(*Value[")
 	require.NoError(t, other.Close())
 	require.ErrorIs(t, <-got, ipc.ErrClosed)
 

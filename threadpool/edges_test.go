@@ -89,7 +89,7 @@ func TestMapFollowsResize(t *testing.T) {
 			defer now.Add(-1)
 			for c, m := now.Add(1), most.Load(); c > m && !most.CompareAndSwap(m, c); m = most.Load() {
 			}
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // virtual time
 			return n, nil
 		})
 		args := func(yield func(int) bool) {

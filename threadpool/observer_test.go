@@ -56,7 +56,7 @@ func TestObserver(t *testing.T) { // THR-06
 		begin := time.Now()
 		failure := errors.New("the call's own")
 		nap := executor.LocalTask(func(_ context.Context, n int) (int, error) {
-			time.Sleep(time.Duration(n) * time.Second)
+			time.Sleep(time.Duration(n) * time.Second) // virtual time
 			if n > workers {
 				return 0, failure
 			}

@@ -81,12 +81,12 @@ func TestKeepAlive(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 3, p.Stats().Workers)
 
-		time.Sleep(6 * time.Second)
+		time.Sleep(6 * time.Second) // virtual time
 		_, err = executor.Apply(ctx, p, double, 1)
 		require.NoError(t, err)
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) // virtual time
 		require.Equal(t, 1, p.Stats().Workers, "the one that had a call")
-		time.Sleep(6 * time.Second)
+		time.Sleep(6 * time.Second) // virtual time
 		require.Zero(t, p.Stats().Workers)
 
 		n, err := executor.Apply(ctx, p, double, 21)

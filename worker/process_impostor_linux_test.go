@@ -31,7 +31,7 @@ func impostor(how string) error {
 	}
 	if how == "frozen" {
 		proctest.Announce(os.Args[2])
-		time.Sleep(lifetime)
+		time.Sleep(lifetime) // it is killed before
 	}
 	for range 2 { // the call and its argument
 		if _, err := in.Next(); err != nil {
@@ -64,7 +64,7 @@ func impostor(how string) error {
 	if err != nil {
 		return err
 	}
-	time.Sleep(lifetime)
+	time.Sleep(lifetime) // it is killed before
 	return nil
 }
 

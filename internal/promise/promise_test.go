@@ -333,7 +333,7 @@ func TestGroup(t *testing.T) {
 		require.False(t, ok)
 
 		go func() {
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // virtual time
 			cores[4].Cancel(errOutcome)
 		}()
 		i, ok := g.Next(t.Context())
@@ -362,7 +362,7 @@ func TestWaitsLendTheirPlace(t *testing.T) {
 		require.Len(t, p.events, 2, "a poll lends nothing")
 
 		go func() {
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // virtual time
 			c.Begin()
 			c.Publish()
 		}()
@@ -378,7 +378,7 @@ func TestWaitsLendTheirPlace(t *testing.T) {
 		require.False(t, ok)
 		require.Len(t, p.events, 4)
 		go func() {
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // virtual time
 			c.Begin()
 			c.Publish()
 		}()

@@ -52,7 +52,7 @@ func FuzzSegment(f *testing.F) {
 				at := int(binary.LittleEndian.Uint32(w)) % (len(mem) - 8)
 				copy(mem[at:], w[4:12])
 			}
-			time.Sleep(500 * time.Microsecond)
+			time.Sleep(500 * time.Microsecond) // meanwhile they are used
 		}
 		all.Wait()
 		other.Close()

@@ -76,7 +76,7 @@ func TestDeathWakesWhoCannotBeFound(t *testing.T) {
 			taking := goes(func() error { return take(proctest.Within(t), h) })
 			sleeping(t, h, thingsBell)
 			eventually(t, func() bool { all, _ := segment.Watches(); return all == 1 })
-			time.Sleep(10 * time.Millisecond) // it sleeps by now, most likely
+			proctest.Blocked(t, 1, "segment.(*Handle).Await(")
 			takeAway(h)
 			q.kill()
 			eventually(t, func() bool { return segment.Sleeps(h, h.Me, thingsBell) && segment.Hint(h, thingsBell) })
@@ -137,7 +137,7 @@ func TestWhoGivesUpRingsOn(t *testing.T) {
 			if ctx.Err() != nil {
 				t.Fatalf("thing %d is not taken: %d are there", i, h.Word64(thingsAt).Load())
 			}
-			time.Sleep(time.Microsecond)
+			time.Sleep(time.Microsecond) // between two looks
 		}
 	}
 	givers.Wait()

@@ -444,13 +444,13 @@ func TestAuthTicketLife(t *testing.T) {
 		yes := func([]byte) bool { return true }
 		no := func([]byte) bool { return false }
 		old := ts.issue()
-		time.Sleep(ticketLife - 1)
+		time.Sleep(ticketLife - 1) // virtual time
 		require.False(t, ts.redeem(ticketID(old), no))
 		require.True(t, ts.redeem(ticketID(old), yes))
 		require.False(t, ts.redeem(ticketID(old), yes))
 
 		old = ts.issue()
-		time.Sleep(ticketLife)
+		time.Sleep(ticketLife) // virtual time
 		require.False(t, ts.redeem(ticketID(old), yes))
 		require.Zero(t, ts.line.Len())
 
@@ -508,7 +508,7 @@ func TestAuthSlow(t *testing.T) {
 		for i := 0; err == nil; i++ {
 			require.Less(t, i, len(hello))
 			_, err = c.Write(hello[i : i+1])
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) // the pace of who sends a byte at a time
 		}
 		require.Less(t, time.Since(began), 10*time.Second)
 		c.Close()

@@ -35,7 +35,7 @@ func TestCloseWhileItCalls(t *testing.T) {
 		for n := rand.IntN(2000); n > 0; n-- {
 		}
 		if rand.IntN(4) == 0 {
-			time.Sleep(time.Duration(rand.IntN(100)) * time.Microsecond)
+			time.Sleep(time.Duration(rand.IntN(100)) * time.Microsecond) // any moment
 		}
 		require.NoError(t, theirs.Close())
 		require.NoError(t, theirB.Close())

@@ -492,7 +492,7 @@ func TestGateClose(t *testing.T) {
 type gateSlowLog struct{ done atomic.Int32 }
 
 func (l *gateSlowLog) Write(b []byte) (int, error) {
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(50 * time.Millisecond) // the time that it takes
 	l.done.Add(1)
 	return len(b), nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/futures/executor"
+	"example.com/futures/internal/proctest"
 	"example.com/futures/ipc"
 	"example.com/futures/worker"
 )
@@ -69,7 +70,7 @@ func TestStartOutlivesItsCtx(t *testing.T) {
 	cancel()
 	c, err := counters.New(t.Context(), m, 1)
 	require.NoError(t, err)
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(20 * time.Millisecond) // time for a mistake
 	_, err = counterAdd.Call(t.Context(), c, 1)
 	require.NoError(t, err)
 }
@@ -211,7 +212,7 @@ func TestCancelRaces(t *testing.T) {
 					mu.Unlock()
 					if err == nil {
 						if g%2 == 0 {
-							time.Sleep(50 * time.Microsecond)
+							time.Sleep(50 * time.Microsecond) // it holds the lock for a while
 						}
 						if err := l.Unlock(ctx); err != nil {
 							t.Errorf("Unlock = %v", err)
@@ -322,7 +323,7 @@ func TestClientKilled(t *testing.T) {
 	require.Equal(t, 3, stat(t, s).objects)
 	got := make(chan error, 1)
 	go func() { got <- l.Lock(ctx) }()
-	time.Sleep(10 * time.Millisecond)
+	proctest.Blocked(t, 1, "manager.(*rawLock).Lock(")
 	require.NoError(t, cmd.Process.Kill())
 	require.ErrorIs(t, <-got, ipc.ErrOwnerDied)
 	_ = cmd.Wait()

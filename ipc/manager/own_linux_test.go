@@ -58,7 +58,7 @@ var (
 	})
 	counterPanic = NewMethod(counters, "Panic", func(*counter, context.Context, string) (int, error) { panic("a panic in a method") })
 	counterSleep = NewMethod(counters, "Sleep", func(_ *counter, ctx context.Context, d time.Duration) (int, error) {
-		time.Sleep(d)
+		time.Sleep(d) // that is what it is for
 		return 1, nil
 	})
 	counterClosed = NewMethod(counters, "Closed", func(*counter, context.Context, struct{}) (int64, error) { return closedCounters.Load(), nil })

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/futures/internal/proctest"
 	"example.com/futures/internal/wire"
 )
 
@@ -51,12 +52,12 @@ func TestLargeBothWays(t *testing.T) {
 		o.mu.Unlock()
 		set, get := make(chan error, 1), make(chan error, 1)
 		go func() { set <- d.Set(ctx, 1, arg) }()
-		time.Sleep(50 * time.Millisecond)
+		proctest.Blocked(t, 1, "manager.(*conn).")
 		go func() {
 			_, _, err := d.Get(ctx, 0)
 			get <- err
 		}()
-		time.Sleep(50 * time.Millisecond)
+		proctest.Blocked(t, 2, "manager.(*conn).")
 		o.mu.Lock()
 		o.give()
 		o.mu.Unlock()
@@ -96,7 +97,7 @@ func TestBlockedWriteEnds(t *testing.T) {
 	large := func(w *writer) { w.bytes(make([]byte, 4<<20)) }
 	blocked := make(chan error, 1)
 	go func() { blocked <- c.call(context.Background(), 1, opDictSet, large, nil) }()
-	time.Sleep(50 * time.Millisecond)
+	proctest.Blocked(t, 1, "manager.(*outbox).")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	err := within(t, 10*time.Second, func() error { return c.call(ctx, 1, opDictSet, large, nil) })
@@ -130,13 +131,13 @@ type slowConn struct{ net.Conn }
 const slowPart = 8 << 10
 
 func (s slowConn) Read(b []byte) (int, error) {
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(20 * time.Millisecond) // its pace
 	return s.Conn.Read(b[:min(len(b), slowPart)])
 }
 
 func (s slowConn) Write(b []byte) (written int, err error) {
 	for len(b) > 0 {
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) // its pace
 		n, err := s.Conn.Write(b[:min(len(b), slowPart)])
 		written += n
 		if err != nil {
@@ -174,7 +175,7 @@ func TestSlowLink(t *testing.T) {
 	} {
 		done := make(chan error, 1)
 		go func() { done <- call() }()
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) // so that it is under way, which takes two seconds and more
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		require.ErrorIs(t, e.Wait(ctx), context.DeadlineExceeded)
 		cancel()
@@ -193,7 +194,7 @@ func TestShutdownCause(t *testing.T) {
 			require.NoError(t, err)
 			waits := make(chan error, 1)
 			go func() { waits <- e.Wait(context.Background()) }()
-			time.Sleep(50 * time.Millisecond)
+			proctest.Blocked(t, 1, "manager.(*Event).Wait(")
 			err = m.Shutdown(ctx)
 			require.ErrorIs(t, err, context.Canceled)
 			require.ErrorIs(t, err, mine)

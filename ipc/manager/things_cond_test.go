@@ -357,7 +357,7 @@ func TestCondThingLosesNoNotification(t *testing.T) {
 		require.NoError(t, tell(bg, l, me, opUnlock))
 		end := time.Now().Add(10 * time.Second)
 		for back.Load() < 2 && time.Now().Before(end) {
-			time.Sleep(10 * time.Microsecond)
+			time.Sleep(10 * time.Microsecond) // between two looks
 		}
 		require.GreaterOrEqual(t, back.Load(), int64(2), "round %d", round)
 		require.NoError(t, tell(bg, l, me, opRecover))

@@ -46,7 +46,7 @@ func TestLockThingCancelled(t *testing.T) {
 		defer cancel()
 		gaveUp := begun(func() error { return tell(ctx, l, b, opLock) })
 		next := begun(func() error { return tell(bg, l, b, opLock) })
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // virtual time
 		require.ErrorIs(t, came(t, gaveUp), context.DeadlineExceeded)
 		require.Equal(t, 1, l.line.n, "no trace is left")
 		require.NoError(t, tell(bg, l, a, opUnlock))
@@ -217,7 +217,7 @@ func TestLockThingStress(t *testing.T) {
 					})
 				}
 				if rand.IntN(2) == 0 {
-					time.Sleep(time.Duration(rand.IntN(500)) * time.Microsecond)
+					time.Sleep(time.Duration(rand.IntN(500)) * time.Microsecond) // any moment
 					leaves(me, gone, l)
 				} else {
 					// Hands that keep it would have the others of this client wait.

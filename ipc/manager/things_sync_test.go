@@ -130,7 +130,7 @@ func TestSemaphoreThingStress(t *testing.T) {
 				for range 2 {
 					hands.Go(func() { _ = tell(alive, s, me, opAcquire, 1+rand.IntN(2)) })
 				}
-				time.Sleep(time.Duration(rand.IntN(200)) * time.Microsecond)
+				time.Sleep(time.Duration(rand.IntN(200)) * time.Microsecond) // any moment
 				leaves(me, gone, s)
 				hands.Wait()
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"example.com/futures/internal/proctest"
 	"example.com/futures/ipc"
 )
 
@@ -81,7 +82,9 @@ func vanish() error {
 	}
 	lost := make(chan error, 1)
 	go func() { lost <- theirs.Lock(ctx) }() // waits for itself
-	time.Sleep(100 * time.Millisecond)
+	for proctest.AreBlocked("manager.(*Lock).Lock(") == 0 {
+		time.Sleep(time.Millisecond) // between two looks
+	}
 	if err := setLoopback(false); err != nil {
 		return err
 	}
