@@ -3,14 +3,10 @@ package clusterpool
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"example.com/futures/executor"
-	"example.com/futures/internal/promise"
 )
 
 // A call is one that the pool has accepted and that has not ended.
@@ -55,73 +51,7 @@ type call struct {
 	lost      int          // of the last record
 }
 
-// The pool is the Host of its calls.
-
-// Withdraw is asked before a call is cancelled. It makes that the call's last record, unless
-// there is one: then the call runs, or is done, and is told so.
-func (p *Pool) Withdraw(c executor.Call) bool {
-	e := c.Assigned().(*call)
-	p.mu.Lock()
-	if !e.sent {
-		e.withdrawn = true
-	}
-	withdrawn, running := e.withdrawn, !e.started.IsZero()
-	if !withdrawn && !running {
-		e.asking++
-	}
-	p.mu.Unlock()
-	if withdrawn || running {
-		return withdrawn
-	}
-	var r record
-	found := false
-	a := ack{err: errNoBroker}
-	if p.kept(e) {
-		a = p.pub.await(&publication{msg: p.cancelMsg(e), bound: true}, apiPatience)
-	}
-	if a.err == nil && !p.kept(e) { // carryOut will say what that record is worth
-		a.err = errNoBroker
-	}
-	if errors.Is(a.err, errSequence) {
-		var err error
-		if r, found, err = p.lastRecord(p.base, e.id); err == nil && found && r.kind == recCancelled {
-			a.err = nil // by this program before, whose answer was lost, or by another
-		}
-	}
-	if a.err == nil {
-		p.withdrawn(e)
-	} else if found {
-		p.carryOut(e, &r)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	e.asking--
-	if e.withdrawn {
-		e.own = true
-	} else if !found && !e.over {
-		e.wanted = true
-		if !p.known(e) || p.certain(e) { // otherwise there is nothing to learn
-			p.checkSoon()
-		}
-	}
-	return e.withdrawn
-}
-
-// cancelMsg returns the message that cancels e, if it has no record yet.
-func (p *Pool) cancelMsg(e *call) *nats.Msg {
-	return p.recordMsg(e.id, &record{kind: recCancelled}, 0, p.cfg.KeepResults)
-}
-
-// withdrawn notes that the record of e says that it is cancelled, by the caller.
-func (p *Pool) withdrawn(e *call) {
-	p.mu.Lock()
-	e.withdrawn, e.own = true, true
-	seq := e.taskSeq
-	p.mu.Unlock()
-	if seq != 0 {
-		p.deleteTask(seq)
-	}
-}
+// The pool is the Host of its calls: Withdraw is in cancel.go.
 
 // Cancelled forgets a call that will not run.
 func (p *Pool) Cancelled(c executor.Call, err error) {
@@ -300,21 +230,6 @@ func (p *Pool) begun(e *call) bool {
 	return true
 }
 
-// cancelled cancels e, since its record says so.
-func (e *call) cancelled(r *record) {
-	var cause error
-	if len(r.items) > 0 {
-		cause = executor.DecodeError(r.items)
-	} else if e.pool.isClosed() {
-		cause = executor.ErrShutdown
-	} else if e.Context().Err() != nil { // this program has asked for it, and was not answered in time
-		cause = context.Cause(e.Context())
-	}
-	if !e.Cancel(cause) { // it has started, which its record rules out
-		e.fail(promise.CancelledError(cause))
-	}
-}
-
 // fail ends e, every item that has not ended, with err.
 func (e *call) fail(err error) {
 	for i := range e.Len() {
@@ -322,134 +237,11 @@ func (e *call) fail(err error) {
 	}
 }
 
-// giveUp ends a call that nobody can be believed to end.
-func (p *Pool) giveUp(e *call, why error) { p.endWith(e, p.lostError(e, why)) }
-
-// endWith ends a call with err. If the servers can be reached, it is made its last record
-// first, so that nobody starts it or brings a result any more; if it is done or cancelled by
-// then, it ends as it has.
-func (p *Pool) endWith(e *call, err error) {
-	for range claimTries {
-		p.mu.Lock()
-		seq, over, sent, task := e.seq, e.over, e.sent, e.taskSeq
-		cancelled := e.withdrawn
-		if !sent {
-			e.withdrawn = true
-		}
-		p.mu.Unlock()
-		if over {
-			return
-		}
-		if cancelled {
-			e.cancelled(&record{kind: recCancelled})
-			return
-		}
-		if !sent || !p.nc.IsConnected() {
-			break
-		}
-		r := record{kind: recDone, items: encodedFailure(err)}
-		a := p.pub.store(p.recordMsg(e.id, &r, seq, p.cfg.KeepResults), apiPatience)
-		if a.err == nil && task != 0 {
-			p.deleteTask(task) // else it would run when its record is not kept any more
-		}
-		if !errors.Is(a.err, errSequence) {
-			break
-		}
-		last, found, lerr := p.lastRecord(p.base, e.id)
-		if lerr != nil || !found {
-			break
-		}
-		p.carryOut(e, &last)
-	}
-	e.fail(err)
-}
-
-func (p *Pool) lostError(e *call, why error) *executor.WorkerLostError {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if e.worker != "" {
-		why = fmt.Errorf("worker %s: %w", e.worker, why)
-	}
-	return &executor.WorkerLostError{PID: e.pid, Task: e.Task(), ExitCode: -1, Cause: why}
-}
-
-// encodedFailure returns the outcomes of a call all of whose items ended with err, which is
-// in there once: a chunk has thousands, and the text of a lost worker pages.
-func encodedFailure(err error) []byte {
-	return appendItem(nil, outRest, 0, executor.EncodeError(err))
-}
-
 // runs reports whether e was taken up by a worker.
 func (p *Pool) runs(e *call) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return !e.started.IsZero()
-}
-
-// cancelAll cancels calls that have not started, all at the same time, for the cause
-// ErrShutdown. Those of which the servers do not say in time that they will not start are
-// left.
-func (p *Pool) cancelAll(calls []*call) {
-	var asked sync.WaitGroup
-	var asking []*call
-	over := false // nobody waits any more; guarded by mu
-	for _, e := range calls {
-		p.mu.Lock()
-		if !e.sent {
-			e.withdrawn = true
-		}
-		ask := !e.over && !e.withdrawn && e.started.IsZero()
-		if ask {
-			e.asking++
-		}
-		p.mu.Unlock()
-		if ask {
-			asking = append(asking, e)
-			asked.Add(1)
-			p.pub.begin(&publication{msg: p.cancelMsg(e), done: func(a ack) {
-				defer asked.Done()
-				p.mu.Lock()
-				certain, late := p.certain(e), over
-				p.mu.Unlock()
-				if a.err != nil || !certain { // carryOut will say what it is worth
-					return
-				}
-				p.withdrawn(e)
-				if late {
-					go e.Cancel(executor.ErrShutdown) // an observer may hear of it
-				}
-			}})
-		}
-	}
-	answered := make(chan struct{})
-	go func() {
-		asked.Wait() // for as long as the pool's connection, if nobody answers
-		close(answered)
-	}()
-	timer := time.NewTimer(apiPatience)
-	defer timer.Stop()
-	select {
-	case <-answered:
-	case <-timer.C:
-	}
-	finish := func(calls []*call) {
-		for _, e := range calls {
-			p.mu.Lock()
-			withdrawn := e.withdrawn
-			p.mu.Unlock()
-			if withdrawn {
-				e.Cancel(executor.ErrShutdown)
-			}
-		}
-	}
-	finish(calls)
-	p.mu.Lock()
-	over = true
-	for _, e := range asking {
-		e.asking--
-	}
-	p.mu.Unlock()
-	finish(asking) // those whose record has come since, while carryOut left them to this
 }
 
 // Look is asked whether a pending call has started: the record that says so may be on its
@@ -468,57 +260,5 @@ func (p *Pool) Look(c executor.Call) {
 	}
 	if r, err := parseRecord(m.data, m.seq); err == nil && r.kind == recRunning {
 		p.carryOut(e, &r)
-	}
-}
-
-func (p *Pool) isClosed() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.closed
-}
-
-// endAll is endWith for many calls, all at the same time: those that the servers do not
-// answer for in time end as well.
-func (p *Pool) endAll(calls []*call, with func(*call) error) {
-	var asked, ends sync.WaitGroup
-	connected := p.nc.IsConnected()
-	for _, e := range calls {
-		p.mu.Lock()
-		seq, over, sent, task, cancelled := e.seq, e.over, e.sent, e.taskSeq, e.withdrawn
-		p.mu.Unlock()
-		if over || !sent || cancelled || !connected {
-			continue
-		}
-		r := record{kind: recDone, items: encodedFailure(with(e))}
-		asked.Add(1)
-		p.pub.begin(&publication{
-			msg: p.recordMsg(e.id, &r, seq, p.cfg.KeepResults), until: time.Now().Add(apiPatience),
-			done: func(a ack) {
-				defer asked.Done()
-				switch {
-				case errors.Is(a.err, errSequence):
-					ends.Go(func() { p.endWith(e, with(e)) })
-				case a.err == nil && task != 0:
-					p.deleteTask(task)
-				}
-			},
-		})
-	}
-	asked.Wait() // there is a limit
-	ends.Wait()  // the servers answer
-	for _, e := range calls {
-		p.mu.Lock()
-		over, cancelled := e.over, e.withdrawn
-		if !e.sent {
-			e.withdrawn = true
-		}
-		p.mu.Unlock()
-		switch {
-		case over:
-		case cancelled:
-			e.cancelled(&record{kind: recCancelled})
-		default:
-			e.fail(with(e))
-		}
 	}
 }

@@ -32,7 +32,7 @@ func AreBlocked(fn string) (n int) {
 		}
 		buf = make([]byte, 2*len(buf))
 	}
-	for _, stack := range bytes.Split(buf, []byte("\n\n")) {
+	for stack := range bytes.SplitSeq(buf, []byte("\n\n")) {
 		head, frames, _ := bytes.Cut(stack, []byte("\n"))
 		running := bytes.Contains(head, []byte("[running")) || bytes.Contains(head, []byte("[runnable"))
 		frames, _, _ = bytes.Cut(frames, []byte("\ncreated by ")) // who has started it may be anywhere
