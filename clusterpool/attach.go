@@ -37,7 +37,7 @@ func ID[T any](f *future.Future[T]) string {
 	if !ok {
 		return ""
 	}
-	if _, ours := c.Host().(*Pool); !ours { // others assign a call to whom they like, at any time
+	if _, ours := c.Host().(host); !ours { // others assign a call to whom they like, at any time
 		return ""
 	}
 	return c.Assigned().(*call).id

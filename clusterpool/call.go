@@ -51,10 +51,12 @@ type call struct {
 	lost      int          // of the last record
 }
 
-// The pool is the Host of its calls: Withdraw is in cancel.go.
+// A host is the pool as its calls see it. Its Withdraw is in cancel.go.
+type host struct{ p *Pool }
 
 // Cancelled forgets a call that will not run.
-func (p *Pool) Cancelled(c executor.Call, err error) {
+func (h host) Cancelled(c executor.Call, err error) {
+	p := h.p
 	e := c.Assigned().(*call)
 	p.mu.Lock()
 	p.stats.Queued -= e.left
@@ -65,7 +67,8 @@ func (p *Pool) Cancelled(c executor.Call, err error) {
 }
 
 // Interrupt has the worker end the context of a call.
-func (p *Pool) Interrupt(c executor.Call, cause error) {
+func (h host) Interrupt(c executor.Call, cause error) {
+	p := h.p
 	e := c.Assigned().(*call)
 	p.mu.Lock()
 	if e.cause == nil {
@@ -89,7 +92,7 @@ func (p *Pool) tell(e *call, worker string) {
 }
 
 // Finished counts how items of c ended.
-func (p *Pool) Finished(c executor.Call, o executor.Outcome) { c.Assigned().(*call).Finished(c, o) }
+func (h host) Finished(c executor.Call, o executor.Outcome) { c.Assigned().(*call).Finished(c, o) }
 
 // A call is the Lender of itself: it hears how its items end.
 
@@ -246,7 +249,8 @@ func (p *Pool) runs(e *call) bool {
 
 // Look is asked whether a pending call has started: the record that says so may be on its
 // way.
-func (p *Pool) Look(c executor.Call) {
+func (h host) Look(c executor.Call) {
+	p := h.p
 	e := c.Assigned().(*call)
 	p.mu.Lock()
 	ask := e.sent && !e.over && e.started.IsZero()

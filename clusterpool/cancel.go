@@ -14,7 +14,8 @@ import (
 
 // Withdraw is asked before a call is cancelled. It makes that the call's last record, unless
 // there is one: then the call runs, or is done, and is told so.
-func (p *Pool) Withdraw(c executor.Call) bool {
+func (h host) Withdraw(c executor.Call) bool {
+	p := h.p
 	e := c.Assigned().(*call)
 	p.mu.Lock()
 	if !e.sent {

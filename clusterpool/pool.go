@@ -198,7 +198,7 @@ func (p *Pool) Execute(c executor.Call) error {
 	p.unacked++
 	p.stats.Queued += c.Len()
 	p.stats.Submitted += uint64(c.Len())
-	c.Accept(p)
+	c.Accept(host{p})
 	c.Assign(e)
 	p.mu.Unlock()
 	p.observe(e, executor.Event{Kind: executor.EventSubmit, Items: c.Len()})

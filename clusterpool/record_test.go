@@ -256,7 +256,7 @@ func (c *capture) Execute(x executor.Call) error {
 	e := &call{Call: x, pool: c.pool, left: x.Len()}
 	e.gen, e.id = c.pool.gens.next("me")
 	c.pool.calls[e.id] = e
-	x.Accept(c.pool)
+	x.Accept(host{c.pool})
 	x.Assign(e)
 	c.calls = append(c.calls, e)
 	return nil

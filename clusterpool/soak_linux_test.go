@@ -205,10 +205,7 @@ func TestSoak(t *testing.T) {
 	js, err := jetstream.New(api(t, s.URL()))
 	require.NoError(t, err)
 	for _, stream := range []string{name + "_TASKS", name + "_STATE", "OBJ_" + name + "_BLOBS"} {
-		until(t, stream+" is empty", func() bool {
-			in, err := js.Stream(t.Context(), stream)
-			return err == nil && in.CachedInfo().State.Msgs == 0
-		})
+		requireEmpties(t, js, stream)
 	}
 	t.Logf("cancelled %d, interrupted %d, lost without retries %d; %+v", cancelled.Load(), interrupted.Load(), once.Load(), st)
 }
@@ -221,4 +218,28 @@ func resident(pid int) int {
 		return n * os.Getpagesize() >> 20
 	}
 	return 0
+}
+
+// requireEmpties waits until a stream is empty, and says what is left if it does not get so.
+func requireEmpties(t *testing.T, js jetstream.JetStream, stream string) {
+	t.Helper()
+	var left *jetstream.StreamInfo
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) { // between two looks
+		s, err := js.Stream(t.Context(), stream)
+		if err != nil {
+			continue // the server has only now come back
+		}
+		if left, err = s.Info(t.Context(), jetstream.WithSubjectFilter(">")); err == nil && left.State.Msgs == 0 {
+			return
+		}
+	}
+	s, err := js.Stream(t.Context(), stream)
+	require.NoError(t, err)
+	for subject := range left.State.Subjects {
+		m, err := s.GetLastMsgForSubject(t.Context(), subject)
+		if err == nil {
+			t.Logf("%s: %d of %v, headers %v, begins with %.40q", subject, m.Sequence, m.Time, m.Header, m.Data)
+		}
+	}
+	t.Fatalf("%d messages are left in %s: %+v", left.State.Msgs, stream, left.State)
 }
