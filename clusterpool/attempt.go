@@ -29,6 +29,7 @@ type attempt struct {
 	delivery delivery
 	body     []byte
 	header   nats.Header
+	subject  string
 	stale    bool // the servers have lost the delivery; guarded by server.mu
 
 	head  head
@@ -235,7 +236,7 @@ func (a *attempt) claim() bool {
 		if k.err == nil {
 			r.seq = k.seq
 			a.rec = r
-			return true
+			return after > 0 || a.current()
 		}
 		if !errors.Is(k.err, errSequence) {
 			break
@@ -257,7 +258,7 @@ func (a *attempt) claim() bool {
 			return false
 		case last.token == r.token: // the answer was lost, not the claim
 			a.rec = last
-			return true
+			return after > 0 || a.current()
 		case !a.succeed(&r, &last):
 			return false
 		}
@@ -268,6 +269,47 @@ func (a *attempt) claim() bool {
 }
 
 const claimTries = 5
+
+// current reports whether a call that this attempt has claimed as its first is still there to
+// be run. If it is not, the claim is taken back, and the attempt is over.
+//
+// That a call has no record means that nobody has started, ended or cancelled it, unless its
+// record is not there any more: the servers have lost their memory since the delivery, and
+// the claim has waited for a connection; or this process stood still, until the record of a
+// call that others have run was let go of. In both cases the task is gone, too.
+func (a *attempt) current() bool {
+	if !a.late() {
+		return true
+	}
+	there, err := a.queued()
+	for end := time.Now().Add(a.cfg.Lease); err != nil && time.Now().Before(end); there, err = a.queued() {
+		timer := time.NewTimer(a.cfg.Lease / 10)
+		select {
+		case <-timer.C:
+		case <-a.quit:
+			timer.Stop()
+			end = time.Time{}
+		}
+	}
+	if there {
+		return true
+	}
+	a.log.Info("clusterpool: a call that came late is not run", "call", a.id, "worker", a.cfg.Worker, "err", err)
+	r := a.rec
+	r.free, r.token = true, a.token()
+	a.pub.store(a.recordMsg(a.id, &r, a.rec.seq, a.head.keep), drainPatience)
+	if err != nil {
+		a.answer(a.reply, "-NAK")
+	}
+	a.drop(a)
+	return false
+}
+
+// queued reports whether the task of the attempt is still in the queue, in its place.
+func (a *attempt) queued() (bool, error) {
+	m, found, err := a.message(context.Background(), a.tasks(), map[string]any{"seq": a.delivery.seq})
+	return found && m.subject == a.subject, err
+}
 
 // succeed makes r, a claim, the successor of last, that of another attempt which is given
 // up. If that is false, the attempt is over: the call must not run again, or it is too early.

@@ -72,6 +72,7 @@ func workerSubjects(pool, worker string) (publish, subscribe []string) {
 			"$JS.API.CONSUMER.MSG.NEXT.P_TASKS.*",
 			"$JS.ACK.P_TASKS.>",
 			"$JS.API.STREAM.MSG.GET.P_STATE",
+			"$JS.API.STREAM.MSG.GET.P_TASKS", // after a connection was lost
 		}), replaced(pool, worker, []string{
 			"_INBOX_C.>",
 			"P.c.C",

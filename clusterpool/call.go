@@ -33,7 +33,7 @@ type call struct {
 	pub       *publication // nil once it is acked
 	blobAt    time.Time    // when its argument was put into the object store; zero: it was not
 	sentAt    time.Time    // first
-	conn      uint64       // by which connection: see Pool.connection
+	conn      uint64       // by which connection, or an earlier one: see Pool.connection
 	heard     time.Time    // when it was last certain that somebody takes care of it
 	missing   int          // looks in a row that found nothing of it
 	asking    int          // goroutines that ask the servers to cancel it
@@ -133,6 +133,7 @@ func (p *Pool) forget(e *call) {
 		p.side.Go(func() { p.deleteBlob(e.id) }) // ends with a request
 	}
 	delete(p.calls, e.id)
+	p.pub.retire(e.pub)
 	e.gen.settled()
 	p.leaveWindow(e)
 	p.wake()

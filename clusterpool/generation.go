@@ -90,7 +90,7 @@ func (c *generation) clean(wait time.Duration) bool {
 }
 
 // release returns the generations whose records may go: all of their calls have ended, their
-// tasks are gone, and either the last one has ended longer ago than any delivery may come
+// tasks have been gone for longer than wait, and either the last one has ended longer ago than any delivery may come
 // late, and there are enough younger ones, or longer ago than keep: then they should have gone
 // by themselves.
 func (g *generations) release(wait, late, keep time.Duration) (names []string) {
@@ -106,7 +106,7 @@ func (g *generations) release(wait, late, keep time.Duration) (names []string) {
 	g.open = open
 	for len(g.ended) > 0 {
 		c, ago := g.ended[0], time.Since(g.ended[0].last)
-		if !c.clean(wait) || ago <= keep && (g.kept <= keptOutcomes || ago <= late) {
+		if !c.clean(wait) || time.Since(c.swept) <= wait || ago <= keep && (g.kept <= keptOutcomes || ago <= late) {
 			break
 		}
 		names = append(names, c.name)

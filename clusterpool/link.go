@@ -53,9 +53,14 @@ type stored struct {
 // last returns the last message of stream under subject, from its leader: another replica
 // may be behind. found is false, without an error, if there is none.
 func (l *link) last(ctx context.Context, stream, subject string) (m stored, found bool, err error) {
+	return l.message(ctx, stream, map[string]any{"last_by_subj": subject})
+}
+
+// message is last for the message that a request to get one names.
+func (l *link) message(ctx context.Context, stream string, which map[string]any) (m stored, found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, apiPatience)
 	defer cancel()
-	body, err := json.Marshal(map[string]string{"last_by_subj": subject})
+	body, err := json.Marshal(which)
 	if err != nil {
 		return m, false, err
 	}
@@ -110,12 +115,12 @@ func (l *link) lastRecord(ctx context.Context, id string) (r record, found bool,
 }
 
 // recordMsg returns the message that makes r the last record of a call, if that is after
-// now. A final one is kept for a time.
+// now. One of a call that nobody runs is kept for a time: keep, or for ever if that is 0.
 func (l *link) recordMsg(id string, r *record, after uint64, keep time.Duration) *nats.Msg {
 	m := &nats.Msg{Subject: l.record(id), Header: nats.Header{
 		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(after, 10)},
 	}, Data: r.append(nil)}
-	if r.kind != recRunning {
+	if keep > 0 {
 		m.Header[jetstream.MsgTTLHeader] = []string{ttl(keep)}
 	}
 	return m

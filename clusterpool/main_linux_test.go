@@ -4,6 +4,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -94,8 +96,24 @@ func (m *member) kill() {
 	require.NoError(m.t, m.Join(context.Background()))
 }
 
-func (m *member) freeze() { require.NoError(m.t, syscall.Kill(m.PID(), syscall.SIGSTOP)) }
-func (m *member) thaw()   { require.NoError(m.t, syscall.Kill(m.PID(), syscall.SIGCONT)) }
+// freeze stops the worker, and returns when none of its threads runs any more.
+func (m *member) freeze() {
+	m.t.Helper()
+	require.NoError(m.t, syscall.Kill(m.PID(), syscall.SIGSTOP))
+	until(m.t, "it stands still", func() bool {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", m.PID()))
+		require.NoError(m.t, err)
+		for _, stat := range stats {
+			b, err := os.ReadFile(stat)
+			if err == nil && !strings.Contains(string(b), ") T ") {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func (m *member) thaw() { require.NoError(m.t, syscall.Kill(m.PID(), syscall.SIGCONT)) }
 
 // dial returns a pool that is closed at the end of the test.
 func dial(t testing.TB, cfg clusterpool.Config) *clusterpool.Pool {

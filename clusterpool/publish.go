@@ -55,6 +55,7 @@ type publication struct {
 	id     uint64
 	out    bool // it may have been stored
 	tries  int
+	conn   uint64 // connections that were lost before it was sent, if tries is 1
 	first  time.Time
 	sent   time.Time // the last time
 	again  time.Time // when it is sent again
@@ -63,6 +64,7 @@ type publication struct {
 
 // An ack is what the servers say of a message.
 type ack struct {
+	conn  uint64 // by which connection, or an earlier one, if tries is 1
 	seq   uint64 // in the stream
 	tries int    // 1: it was sent once, since which the servers may have had it
 	sent  time.Time
@@ -115,8 +117,8 @@ func (p *publisher) await(pub *publication, patience time.Duration) ack {
 
 // begin is publish.
 func (p *publisher) begin(pub *publication) {
-	now := time.Now()
-	pub.tries, pub.out, pub.first, pub.sent, pub.again = 1, true, now, now, now.Add(ackPatience)
+	now, conn := time.Now(), p.nc.Stats().Reconnects
+	pub.conn, pub.tries, pub.out, pub.first, pub.sent, pub.again = conn, 1, true, now, now, now.Add(ackPatience)
 	msg := pub.msg
 	p.mu.Lock()
 	if p.closed {
@@ -162,6 +164,17 @@ func (p *publisher) drop(pub *publication) {
 	if pub != nil && p.pending[pub.id] == pub { // the ID may be another's by now
 		delete(p.pending, pub.id)
 	}
+}
+
+// retire says that the call of a message has ended. The message is of no use to streams that
+// do not have it: they would not know that the call has ended. Of nil it does nothing.
+func (p *publisher) retire(pub *publication) {
+	if pub == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pub.bound, pub.until = true, time.Now().Add(ackPatience)
 }
 
 // fail says that a message could not even be sent: either never, or not now.
@@ -245,7 +258,7 @@ func (p *publisher) settle(id uint64, a ack, answered bool) {
 	}
 	p.mu.Unlock()
 	if pub != nil {
-		a.tries, a.sent = pub.tries, pub.sent
+		a.tries, a.conn, a.sent = pub.tries, pub.conn, pub.sent
 		pub.done(a)
 	}
 }
@@ -361,7 +374,7 @@ func (p *publisher) sendWhere(due func(*publication, time.Time) bool) {
 	if !p.nc.IsConnected() {
 		return
 	}
-	now := time.Now()
+	now, conn := time.Now(), p.nc.Stats().Reconnects
 	doubtful := false
 	var msgs []*nats.Msg
 	p.mu.Lock()
@@ -374,6 +387,7 @@ func (p *publisher) sendWhere(due func(*publication, time.Time) bool) {
 			if pub.out {
 				pub.tries++
 			}
+			pub.conn = conn
 			pub.out, pub.sent, pub.again = true, now, now.Add(ackPatience)
 			msgs = append(msgs, pub.msg)
 		}

@@ -248,6 +248,10 @@ func (p *Pool) publishTask(e *call, body []byte, blob bool) {
 		once: e.Retries() == 0, bound: blob,
 	}
 	p.mu.Lock()
+	if e.over { // while Inject ran
+		p.mu.Unlock()
+		return
+	}
 	e.pub = pub
 	p.mu.Unlock()
 	p.pub.begin(pub)
@@ -260,7 +264,7 @@ func (p *Pool) enqueued(e *call, a ack) {
 	e.acked, e.taskSeq, e.heard = a.err == nil, a.seq, time.Now()
 	e.pub = nil
 	if a.err == nil && a.tries == 1 { // so no streams before these have had it
-		e.sentAt, e.conn = a.sent, p.connection()
+		e.sentAt, e.conn = a.sent, a.conn
 	}
 	withdrawn := e.withdrawn
 	p.mu.Unlock()

@@ -38,6 +38,7 @@ func Serve(ctx context.Context, cfg ServeConfig) error {
 	}
 	s := &server{cfg: cfg, attempts: map[*attempt]struct{}{}, byID: map[string]*attempt{}, quit: make(chan struct{}), next: make(chan *attempt), broken: make(chan error, 1)}
 	s.free = cfg.Slots
+	s.beat = time.Now()
 	if cfg.Isolate != nil {
 		iso, err := processpool.New(*cfg.Isolate)
 		if err != nil {
@@ -94,6 +95,9 @@ type server struct {
 	byID     map[string]*attempt   // those that run, for interrupts
 	running  int                   // taken slots
 	idle     chan struct{}         // closed when nothing is in hand; nil: nobody waits
+	conn     uint64                // connections that were lost
+	upset    time.Time             // when the last one was, or this process went on after it had stood still
+	beat     time.Time             // when keep was last seen to run
 	asks     uint64
 }
 
@@ -208,7 +212,7 @@ func (s *server) deliver(c class, m *nats.Msg) {
 	}
 	s.free--
 	s.running++
-	a := &attempt{server: s, reply: m.Reply, delivery: d, body: m.Data, header: m.Header}
+	a := &attempt{server: s, reply: m.Reply, subject: m.Subject, delivery: d, body: m.Data, header: m.Header}
 	a.id, a.err = taskID(m.Subject)
 	s.attempts[a] = struct{}{}
 	s.ask() // for what a request that is over has left
@@ -254,6 +258,7 @@ func (s *server) reconnected() {
 	}
 	s.pub.hurry()
 	s.mu.Lock()
+	s.conn, s.upset = s.nc.Stats().Reconnects, time.Now()
 	for c := range s.queues {
 		s.queues[c].forget()
 		s.queues[c].backlog = 0
@@ -294,6 +299,10 @@ func (s *server) keep() {
 		var replies []string
 		var held []*attempt
 		s.mu.Lock()
+		if now.Sub(s.beat) > 2*period {
+			s.upset = now
+		}
+		s.beat = now
 		for a := range s.attempts {
 			if s.ready && !a.stale {
 				replies = append(replies, a.reply)
@@ -315,6 +324,16 @@ func (s *server) keep() {
 		}
 		s.greet(false)
 	}
+}
+
+// late reports whether a delivery in hand may have come by a connection that was lost, or
+// before this process stood still. Within a lease after either, any may: they wait in the
+// memory of the connection, or here.
+func (s *server) late() bool {
+	now, conn := time.Now(), s.nc.Stats().Reconnects
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return conn != s.conn || now.Sub(s.upset) < s.cfg.Lease || now.Sub(s.beat) > 2*s.cfg.Lease/3
 }
 
 // greet says that this worker is there, or that it goes: then nothing else any more, whoever
