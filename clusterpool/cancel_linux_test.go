@@ -51,10 +51,7 @@ func requireQueueEmpty(t testing.TB, url, name string) {
 // Cancel races the start of a call. What is cancelled never starts, and what is not ends
 // with its value.
 func TestCancelRace(t *testing.T) {
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	f := clustertest.Follow(t, s.URL(), name+"_STATE")
 	serve(t, job{URL: s.URL(), Name: name, Slots: 2})
 	awaitWorkers(t, p, 1)
@@ -108,10 +105,7 @@ func TestCancelRace(t *testing.T) {
 
 // Cancel of a call that waits answers, as does the end of its context.
 func TestCancelWaiting(t *testing.T) {
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	f := clustertest.Follow(t, s.URL(), name+"_STATE")
 	fs := notes(t, p, note{Dir: j.Dir()}, 0, 50)
 	began := time.Now()
@@ -145,10 +139,7 @@ func TestCancelWaiting(t *testing.T) {
 // them is done when they go on.
 func TestCancelFrozenServer(t *testing.T) {
 	t.Parallel()
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	f := clustertest.Follow(t, s.URL(), name+"_STATE")
 	fs := notes(t, p, note{Dir: j.Dir()}, 0, 4)
 	awaitQueued(t, s.URL(), name, 4)
@@ -201,10 +192,7 @@ func TestInterrupt(t *testing.T) {
 
 // The context of a call that runs is the task's: its deadline and its cause travel.
 func TestContextOfRunning(t *testing.T) {
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	serve(t, job{URL: s.URL(), Name: name, Slots: 2})
 	awaitWorkers(t, p, 1)
 
@@ -231,10 +219,7 @@ func TestContextOfRunning(t *testing.T) {
 
 // Close ends thousands of calls that wait, and those that run.
 func TestClosePending(t *testing.T) {
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	f := clustertest.Follow(t, s.URL(), name+"_STATE")
 	serve(t, job{URL: s.URL(), Name: name, Slots: 2})
 	awaitWorkers(t, p, 1)
@@ -261,10 +246,7 @@ func TestClosePending(t *testing.T) {
 
 // Shutdown with CancelPending cancels what waits, and waits for what runs.
 func TestShutdownCancelPending(t *testing.T) {
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	f := clustertest.Follow(t, s.URL(), name+"_STATE")
 	serve(t, job{URL: s.URL(), Name: name, Slots: 2})
 	awaitWorkers(t, p, 1)
@@ -332,10 +314,7 @@ func TestCloseRace(t *testing.T) {
 // Close ends although the server is dead: what waited is given up, what ran is lost.
 func TestCloseServerDead(t *testing.T) {
 	t.Parallel()
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	serve(t, job{URL: s.URL(), Name: name, Slots: 2})
 	awaitWorkers(t, p, 1)
 	const calls = 2000

@@ -121,10 +121,7 @@ func TestClientKilled(t *testing.T) {
 
 // What Attach cannot attach to it says.
 func TestAttachErrors(t *testing.T) {
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name, Client: "me"})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{Client: "me"})
 	other := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
 	serve(t, job{URL: s.URL(), Name: name, Slots: 2})
 	f := notes(t, p, note{Dir: j.Dir()}, 0, 1)[0]
@@ -204,10 +201,7 @@ func TestAttachErrors(t *testing.T) {
 
 // One can attach to a call of one's own as soon as it has an ID.
 func TestAttachAtOnce(t *testing.T) {
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	serve(t, job{URL: s.URL(), Name: name, Slots: 2})
 	var fs []*future.Future[int64]
 	for _, f := range notes(t, p, note{Dir: j.Dir()}, 0, 300) {
@@ -218,10 +212,7 @@ func TestAttachAtOnce(t *testing.T) {
 
 // Cancel and Interrupt of an attached future are those of the call, whoever has submitted it.
 func TestAttachCancel(t *testing.T) {
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	other := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
 	records := clustertest.Follow(t, s.URL(), name+"_STATE")
 	for i, by := range []*clusterpool.Pool{p, other} {

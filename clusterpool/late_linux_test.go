@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/futures/clusterpool"
-	"example.com/futures/clusterpool/internal/clustertest"
 	"example.com/futures/executor"
 )
 
@@ -23,10 +22,7 @@ func TestLateDelivery(t *testing.T) {
 		}
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			s := clustertest.StartServer(t, clustertest.Options{})
-			j := clustertest.NewJournal(t)
-			name := poolName(t)
-			p := dial(t, clusterpool.Config{URL: s.URL(), Name: name, Memory: killed})
+			s, j, name, p := serverAndPool(t, clusterpool.Config{Memory: killed})
 			w := serve(t, job{URL: s.URL(), Name: name, Slots: 1})
 			js, err := jetstream.New(api(t, s.URL()))
 			require.NoError(t, err)

@@ -127,6 +127,15 @@ func dial(t testing.TB, cfg clusterpool.Config) *clusterpool.Pool {
 	return p
 }
 
+// serverAndPool starts a server for the test, and returns it, a journal, and a pool on the
+// server with its name.
+func serverAndPool(t testing.TB, cfg clusterpool.Config) (*clustertest.Server, *clustertest.Journal, string, *clusterpool.Pool) {
+	t.Helper()
+	s := clustertest.StartServer(t, clustertest.Options{})
+	cfg.URL, cfg.Name = s.URL(), poolName(t)
+	return s, clustertest.NewJournal(t), cfg.Name, dial(t, cfg)
+}
+
 // poolName returns a name for the test's pool that no other test has.
 func poolName(t testing.TB) string {
 	return strings.Map(func(c rune) rune {

@@ -22,10 +22,7 @@ import (
 // goes. The worker answered as one that stays, and was counted as lost when it had ended.
 func TestHelloWhileDraining(t *testing.T) {
 	t.Parallel()
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name, Lease: 10 * time.Second})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{Lease: 10 * time.Second})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { // until stop

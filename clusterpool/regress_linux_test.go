@@ -31,10 +31,7 @@ func thawedSoon(s *clustertest.Server) {
 // calls were cancelled, and that never ended.
 func TestCancelPendingSlowServer(t *testing.T) {
 	t.Parallel()
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	const calls = 2000
 	fs := notes(t, p, note{Dir: j.Dir()}, 0, calls)
 	awaitQueued(t, s.URL(), name, calls)
@@ -48,10 +45,7 @@ func TestCancelPendingSlowServer(t *testing.T) {
 // Close of such a server gave calls up that were cancelled: they had two final records.
 func TestCloseSlowServer(t *testing.T) {
 	t.Parallel()
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	follow := clustertest.Follow(t, s.URL(), name+"_STATE")
 	const calls = 2000
 	fs := notes(t, p, note{Dir: j.Dir()}, 0, calls)
@@ -91,10 +85,7 @@ func TestCloseWithoutQuorum(t *testing.T) {
 // Streams that somebody removed under a live connection were never made again.
 func TestStreamsRemoved(t *testing.T) {
 	t.Parallel()
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	serve(t, job{URL: s.URL(), Name: name, Slots: 1})
 	awaitWorkers(t, p, 1)
 	js, err := jetstream.New(api(t, s.URL()))
@@ -110,10 +101,7 @@ func TestStreamsRemoved(t *testing.T) {
 // more, and the client asked after it twenty times a second.
 func TestCancelSubmittedWhileAway(t *testing.T) {
 	t.Parallel()
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name, Memory: true})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{Memory: true})
 	s.Kill()
 	f := executor.Submit(t.Context(), p, noteTask, note{Dir: j.Dir(), Call: 0}, executor.WithRetries(1))
 	s.Restart()
@@ -141,10 +129,7 @@ var dyingTask = executor.NewTask("clustertest.dying", func(ctx context.Context, 
 // with one retry, because another item of the chunk might begin again.
 func TestItemIsSpent(t *testing.T) {
 	t.Parallel()
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	m := serve(t, job{URL: s.URL(), Name: name, Slots: 1, Isolated: true})
 	awaitWorkers(t, p, 1)
 	gate := filepath.Join(t.TempDir(), "gate")
@@ -210,10 +195,7 @@ func TestLargeArgumentCancelled(t *testing.T) {
 // records were not kept any more.
 func TestBrokenDoesNotStart(t *testing.T) {
 	t.Parallel()
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name, Lease: 500 * time.Millisecond, KeepResults: 5 * time.Second})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{Lease: 500 * time.Millisecond, KeepResults: 5 * time.Second})
 	fs := notes(t, p, note{Dir: j.Dir()}, 0, 3)
 	awaitQueued(t, s.URL(), name, 3)
 	p.Break(errors.New("no workers"))

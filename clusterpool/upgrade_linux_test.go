@@ -71,10 +71,7 @@ func serveOld(t testing.TB, url, name, build, as string) (leave func()) {
 // and does its other work meanwhile.
 func TestUnknownTask(t *testing.T) {
 	t.Parallel()
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	f := clustertest.Follow(t, s.URL(), name+"_STATE")
 	serveOld(t, s.URL(), name, "", "old-one")
 	awaitWorkers(t, p, 1)
@@ -196,10 +193,7 @@ func TestRollingUpgrade(t *testing.T) {
 // The three classes of priorities share a slot by their weights, and in each the first comes
 // first.
 func TestPriorities(t *testing.T) {
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	serve(t, job{URL: s.URL(), Name: name, Slots: 1})
 	awaitWorkers(t, p, 1)
 	gate := filepath.Join(t.TempDir(), "gate")

@@ -101,10 +101,7 @@ func requireFinals(t testing.TB, f *clustertest.Follower, n int) {
 
 // A worker that is killed costs no call that may run twice: others run what it had.
 func TestWorkerKilled(t *testing.T) {
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	victim := serve(t, job{URL: s.URL(), Name: name, Slots: 16})
 	serve(t, job{URL: s.URL(), Name: name, Slots: 16})
 	awaitWorkers(t, p, 2)
@@ -153,10 +150,7 @@ func lostOrDone(t testing.TB, j *clustertest.Journal, fs []*future.Future[int64]
 
 // Without retries what a killed worker ran is lost, and nothing else.
 func TestWorkerKilledOnce(t *testing.T) {
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	f := clustertest.Follow(t, s.URL(), name+"_STATE")
 	victim := serve(t, job{URL: s.URL(), Name: name, Slots: 8})
 	serve(t, job{URL: s.URL(), Name: name, Slots: 8})
@@ -180,10 +174,7 @@ func TestWorkerKilledOnce(t *testing.T) {
 // A worker that stands still for longer than its lease loses its calls to others, and brings
 // nothing any more when it goes on.
 func TestWorkerFrozen(t *testing.T) {
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	f := clustertest.Follow(t, s.URL(), name+"_STATE")
 	victim := serve(t, job{URL: s.URL(), Name: name, Slots: 8})
 	serve(t, job{URL: s.URL(), Name: name, Slots: 8})
@@ -360,10 +351,7 @@ func TestIsolated(t *testing.T) {
 
 // A worker that goes in order leaves nothing undone.
 func TestWorkerLeaves(t *testing.T) {
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name, Lease: time.Minute})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{Lease: time.Minute})
 	f := clustertest.Follow(t, s.URL(), name+"_STATE")
 	first := serve(t, job{URL: s.URL(), Name: name, Slots: 3, Lease: time.Minute, Grace: time.Second})
 	awaitWorkers(t, p, 1)
@@ -399,10 +387,7 @@ func TestWorkerLeaves(t *testing.T) {
 // A worker that is terminated, as by its system's own manager, is one that dies: SIGTERM ends
 // a program that does not ask for it.
 func TestWorkerTerminated(t *testing.T) {
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
 	first := serve(t, job{URL: s.URL(), Name: name, Slots: 2})
 	awaitWorkers(t, p, 1)
 	fs := notes(t, p, note{Dir: j.Dir(), Sleep: 50 * time.Millisecond}, 0, 20, executor.WithRetries(1))
@@ -416,10 +401,7 @@ func TestWorkerTerminated(t *testing.T) {
 // Workers are replaced one after another under load, and no call notices, although none may
 // run twice.
 func TestRollingRestart(t *testing.T) {
-	s := clustertest.StartServer(t, clustertest.Options{})
-	j := clustertest.NewJournal(t)
-	name := poolName(t)
-	p := dial(t, clusterpool.Config{URL: s.URL(), Name: name, Lease: time.Minute, QueueLimit: 100})
+	s, j, name, p := serverAndPool(t, clusterpool.Config{Lease: time.Minute, QueueLimit: 100})
 	f := clustertest.Follow(t, s.URL(), name+"_STATE")
 	ms := make([]*member, 2)
 	for i := range ms {
