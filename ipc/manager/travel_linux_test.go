@@ -96,6 +96,10 @@ func ways(t *testing.T, fn func(t *testing.T, m *Manager)) {
 		_, m := servedTCP(t)
 		fn(t, m)
 	})
+	t.Run("certificates", func(t *testing.T) {
+		_, m := servedCertificates(t)
+		fn(t, m)
+	})
 }
 
 func TestArgumentOnBothPools(t *testing.T) {
