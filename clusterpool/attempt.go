@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"example.com/futures/executor"
 )
@@ -223,6 +224,13 @@ func (s *server) token() uint64 {
 // claim makes the record of the call say that this worker runs it. If that is false, the
 // attempt is over.
 func (a *attempt) claim() bool {
+	began, doubt := time.Now(), a.late()
+	if doubt {
+		if there, err := a.queued(); !there {
+			a.notRun(err)
+			return false
+		}
+	}
 	r := record{kind: recRunning, token: a.token(), worker: a.cfg.Worker, pid: os.Getpid()}
 	// A call without retries that was delivered before, so long ago that its outcome may be
 	// gone by now: if it has no record, it cannot be known whether it has started (pitfall 4).
@@ -236,7 +244,7 @@ func (a *attempt) claim() bool {
 		if k.err == nil {
 			r.seq = k.seq
 			a.rec = r
-			return after > 0 || a.current()
+			return a.current(doubt || k.again || time.Since(began) > a.cfg.Lease/10)
 		}
 		if !errors.Is(k.err, errSequence) {
 			break
@@ -250,7 +258,7 @@ func (a *attempt) claim() bool {
 			a.failAll(&executor.WorkerLostError{Task: a.head.task, ExitCode: -1, Cause: errors.New("its worker was lost so long ago that its outcome would not be kept any more")})
 			return false
 		case !found: // it has gone since
-			after = 0
+			after, doubt = 0, true
 			continue
 		case last.kind != recRunning:
 			a.answer(a.reply, "+ACK")
@@ -258,7 +266,7 @@ func (a *attempt) claim() bool {
 			return false
 		case last.token == r.token: // the answer was lost, not the claim
 			a.rec = last
-			return after > 0 || a.current()
+			return a.current(true)
 		case !a.succeed(&r, &last):
 			return false
 		}
@@ -270,45 +278,64 @@ func (a *attempt) claim() bool {
 
 const claimTries = 5
 
-// current reports whether a call that this attempt has claimed as its first is still there to
-// be run. If it is not, the claim is taken back, and the attempt is over.
+// current reports whether a call that this attempt has claimed is still there to be run. If
+// it is not, the claim is taken back, and the attempt is over. That is asked if there is doubt,
+// which there is none of as a rule.
 //
-// That a call has no record means that nobody has started, ended or cancelled it, unless its
-// record is not there any more: the servers have lost their memory since the delivery, and
-// the claim has waited for a connection; or this process stood still, until the record of a
-// call that others have run was let go of. In both cases the task is gone, too.
-func (a *attempt) current() bool {
-	if !a.late() {
+// A call without a record has not been started, ended or cancelled by anybody, unless its record
+// is not there any more: the servers have lost their memory since the delivery, and the claim
+// has come to those that they are now; or this worker stood still, until the record of a call
+// that others have run was let go of. In both cases the task is gone, too.
+func (a *attempt) current(doubt bool) bool {
+	if !doubt && !a.late() {
 		return true
 	}
 	there, err := a.queued()
-	for end := time.Now().Add(a.cfg.Lease); err != nil && time.Now().Before(end); there, err = a.queued() {
-		timer := time.NewTimer(a.cfg.Lease / 10)
-		select {
-		case <-timer.C:
-		case <-a.quit:
-			timer.Stop()
-			end = time.Time{}
-		}
-	}
 	if there {
 		return true
 	}
-	a.log.Info("clusterpool: a call that came late is not run", "call", a.id, "worker", a.cfg.Worker, "err", err)
 	r := a.rec
 	r.free, r.token = true, a.token()
-	a.pub.store(a.recordMsg(a.id, &r, a.rec.seq, a.head.keep), drainPatience)
-	if err != nil {
-		a.answer(a.reply, "-NAK")
-	}
-	a.drop(a)
+	// Others that have it in hand, as late, want to know until their own leases are over.
+	keep := min(a.head.keep, keepLeases*a.cfg.Lease)
+	a.pub.publish(a.recordMsg(a.id, &r, a.rec.seq, keep), false, func(k ack) {
+		if k.err == nil {
+			a.notRun(err)
+		} else {
+			a.drop(a)
+		}
+	})
 	return false
 }
 
-// queued reports whether the task of the attempt is still in the queue, in its place.
+// notRun gives the call up: its task is gone, or why that could not be found out.
+func (a *attempt) notRun(why error) {
+	a.log.Info("clusterpool: a call that came late is not run", "call", a.id, "worker", a.cfg.Worker, "err", why)
+	if why != nil {
+		a.later(a.cfg.Lease / 2)
+		return
+	}
+	a.drop(a)
+}
+
+// queued reports whether the task of the attempt is still in the queue, in its place. It asks
+// for as long as a lease.
 func (a *attempt) queued() (bool, error) {
-	m, found, err := a.message(context.Background(), a.tasks(), map[string]any{"seq": a.delivery.seq})
-	return found && m.subject == a.subject, err
+	end := time.Now().Add(a.cfg.Lease)
+	for {
+		m, found, err := a.message(context.Background(), a.tasks(), map[string]any{"seq": a.delivery.seq})
+		if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == jetstream.JSErrCodeStreamNotFound {
+			return false, nil
+		}
+		if err == nil || time.Now().After(end) || a.back.Load() {
+			return found && m.subject == a.subject, err
+		}
+		select {
+		case <-time.After(a.cfg.Lease / 10):
+		case <-a.quit:
+			return false, err
+		}
+	}
 }
 
 // succeed makes r, a claim, the successor of last, that of another attempt which is given

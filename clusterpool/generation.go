@@ -32,7 +32,8 @@ type generation struct {
 	left  int       // calls that have not ended
 	born  time.Time // when the first one began
 	last  time.Time // when the last one ended, or none was added any more
-	swept time.Time // when the tasks that its calls had left were removed; zero: not yet
+	swept time.Time // when it was last begun to remove the tasks that its calls had left; zero: not yet
+	gone  time.Time // when that was done
 }
 
 // next returns the next call's generation and ID.
@@ -67,7 +68,8 @@ func (g *generations) complete() {
 }
 
 // due returns the generations whose tasks are to be swept: some of their calls have ended,
-// the last one longer ago than wait, and they have not been since. A task whose call has ended
+// the last one longer ago than wait, and they have not been since; or, where calls end all the
+// time, they have not been for long. A task whose call has ended
 // is gone, as a rule, but for one that a worker could not ack or the client not delete; it
 // must not be there any more when the call's record is not.
 func (g *generations) due(wait time.Duration) (all []*generation) {
@@ -76,7 +78,8 @@ func (g *generations) due(wait time.Duration) (all []*generation) {
 	}
 	for _, list := range [][]*generation{g.open, g.ended} {
 		for _, c := range list {
-			if time.Since(c.last) > wait && !c.clean(wait) {
+			rest := time.Since(c.last) > wait || g.life > 0 && time.Since(c.born) > g.life && time.Since(c.swept) > g.life
+			if rest && !c.clean(wait) {
 				all = append(all, c)
 			}
 		}
@@ -106,7 +109,7 @@ func (g *generations) release(wait, late, keep time.Duration) (names []string) {
 	g.open = open
 	for len(g.ended) > 0 {
 		c, ago := g.ended[0], time.Since(g.ended[0].last)
-		if !c.clean(wait) || time.Since(c.swept) <= wait || ago <= keep && (g.kept <= keptOutcomes || ago <= late) {
+		if !c.clean(wait) || time.Since(c.gone) <= wait || ago <= keep && (g.kept <= keptOutcomes || ago <= late) {
 			break
 		}
 		names = append(names, c.name)

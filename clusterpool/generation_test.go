@@ -64,7 +64,7 @@ func TestGenerationRelease(t *testing.T) {
 		require.Empty(t, release(), "their tasks were not swept")
 		sweep := func() {
 			for _, c := range g.due(wait) {
-				c.swept = time.Now()
+				c.swept, c.gone = time.Now(), time.Now()
 			}
 			require.Empty(t, g.due(wait), "once")
 		}

@@ -8,73 +8,102 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/futures/clusterpool"
+	"example.com/futures/clusterpool/internal/clustertest"
 	"example.com/futures/executor"
 )
 
-// A call that was delivered to a worker, and cancelled before that took it up, does not start
+// A call that was delivered to workers, and cancelled before one took it up, does not start
 // when nobody knows of its cancellation any more: the servers had it in their memory and were
-// killed, or its record was let go of while the worker stood still.
+// killed, its record was let go of while the workers stood still, or somebody has removed the
+// streams.
 func TestLateDelivery(t *testing.T) {
-	for _, killed := range []bool{true, false} {
-		what := "RecordGone"
-		if killed {
-			what = "MemoryLost"
-		}
-		t.Run(what, func(t *testing.T) {
+	killed := func(_ *testing.T, s *clustertest.Server, _ jetstream.JetStream, _, _ string) {
+		s.Kill()
+		s.Restart()
+	}
+	purged := func(t *testing.T, _ *clustertest.Server, js jetstream.JetStream, name, subject string) {
+		state, err := js.Stream(t.Context(), name+"_STATE")
+		require.NoError(t, err)
+		require.NoError(t, state.Purge(t.Context(), jetstream.WithPurgeSubject(subject)))
+		time.Sleep(2 * lease) // how long they stand still, which is the fault
+	}
+	removed := func(t *testing.T, _ *clustertest.Server, js jetstream.JetStream, name, _ string) {
+		require.NoError(t, js.DeleteStream(t.Context(), name+"_TASKS"))
+		require.NoError(t, js.DeleteStream(t.Context(), name+"_STATE"))
+	}
+	for _, tt := range []struct {
+		name    string
+		lose    func(t *testing.T, s *clustertest.Server, js jetstream.JetStream, name, subject string)
+		memory  bool
+		lease   time.Duration
+		workers int
+	}{
+		{"MemoryLost", killed, true, lease, 1},
+		{"MemoryLostTwoHaveIt", killed, true, lease, 2},
+		{"RecordGone", purged, false, lease, 1},
+		{"RecordGoneTwoHaveIt", purged, false, lease, 2},
+		{"StreamsRemoved", removed, false, 30 * time.Second, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s, j, name, p := serverAndPool(t, clusterpool.Config{Memory: killed})
-			w := serve(t, job{URL: s.URL(), Name: name, Slots: 1})
+			s, j, name, p := serverAndPool(t, clusterpool.Config{Memory: tt.memory, Lease: tt.lease})
+			var workers []*member
+			for range tt.workers {
+				workers = append(workers, serve(t, job{URL: s.URL(), Name: name, Slots: 1, Lease: tt.lease}))
+			}
+			awaitWorkers(t, p, tt.workers)
 			js, err := jetstream.New(api(t, s.URL()))
 			require.NoError(t, err)
-			requireNotes(t, notes(t, p, note{Dir: j.Dir()}, 0, 1), 0)
-			until(t, "it asks for the next call, of each class", func() bool {
-				held, asked := deliveries(t, js, name)
-				return held == 0 && asked == 3
-			})
-			w.freeze()
+			resting := func() bool { // each asks for a call of each class
+				_, held, asked := deliveries(t, js, name)
+				return held == 0 && asked == 3*tt.workers
+			}
+			until(t, "the workers wait for calls", resting)
+			for _, w := range workers {
+				w.freeze()
+			}
 			f := executor.Submit(t.Context(), p, noteTask, note{Dir: j.Dir(), Call: 1}, executor.WithRetries(1))
-			until(t, "it is delivered", func() bool {
-				held, _ := deliveries(t, js, name)
-				return held == 1
+			until(t, "all have it", func() bool {
+				times, _, _ := deliveries(t, js, name)
+				return times == tt.workers
 			})
 			require.True(t, f.Cancel())
-			subject := name + ".s." + clusterpool.ID(f)
 			until(t, "its task is gone", func() bool {
-				held, _ := deliveries(t, js, name)
+				_, held, _ := deliveries(t, js, name)
 				return held == 0
 			})
-			if killed {
-				s.Kill()
-				s.Restart()
-				until(t, "the streams are made anew", func() bool {
-					_, err := js.Stream(t.Context(), name+"_STATE")
-					return err == nil
-				})
-			} else {
-				state, err := js.Stream(t.Context(), name+"_STATE")
-				require.NoError(t, err)
-				require.NoError(t, state.Purge(t.Context(), jetstream.WithPurgeSubject(subject)))
-				time.Sleep(2 * lease) // how long it stands still, which is the fault
+			tt.lose(t, s, js, name, name+".s."+clusterpool.ID(f))
+			notes(t, p, note{Dir: j.Dir()}, 2, 3, executor.WithRetries(1)) // has the pool see to the streams
+			until(t, "there are streams", func() bool {
+				_, err := js.Stream(t.Context(), name+"_STATE")
+				return err == nil
+			})
+			for _, w := range workers {
+				w.thaw()
 			}
-			w.thaw()
-			// It has one slot, which the late call would have.
-			requireNotes(t, notes(t, p, note{Dir: j.Dir()}, 2, 3, executor.WithRetries(1)), 2)
+			requireNotes(t, notes(t, p, note{Dir: j.Dir()}, 3, 10, executor.WithRetries(1)), 3)
+			until(t, "the workers wait for calls", resting)
 			require.Zero(t, j.Starts()[1])
 		})
 	}
 }
 
-// deliveries returns how many calls of a pool are delivered and not acked, and how many
-// requests for more there are.
-func deliveries(t *testing.T, js jetstream.JetStream, pool string) (held, asked int) {
+// deliveries returns how often calls of a pool were delivered, how many are and were not acked,
+// and how many more the workers ask for.
+func deliveries(t *testing.T, js jetstream.JetStream, pool string) (times, held, asked int) {
 	t.Helper()
 	s, err := js.Stream(t.Context(), pool+"_TASKS")
-	require.NoError(t, err)
+	if err != nil {
+		return -1, -1, -1
+	}
 	all := s.ListConsumers(t.Context())
 	for c := range all.Info() {
+		times += int(c.Delivered.Consumer)
 		held += c.NumAckPending
 		asked += c.NumWaiting
 	}
-	require.NoError(t, all.Err())
-	return held, asked
+	if all.Err() != nil {
+		return -1, -1, -1
+	}
+	return times, held, asked
 }

@@ -115,12 +115,12 @@ func (l *link) lastRecord(ctx context.Context, id string) (r record, found bool,
 }
 
 // recordMsg returns the message that makes r the last record of a call, if that is after
-// now. One of a call that nobody runs is kept for a time: keep, or for ever if that is 0.
+// now. One of a call that nobody runs goes after keep, unless that is 0.
 func (l *link) recordMsg(id string, r *record, after uint64, keep time.Duration) *nats.Msg {
 	m := &nats.Msg{Subject: l.record(id), Header: nats.Header{
 		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(after, 10)},
 	}, Data: r.append(nil)}
-	if keep > 0 {
+	if keep > 0 && (r.kind != recRunning || r.free) {
 		m.Header[jetstream.MsgTTLHeader] = []string{ttl(keep)}
 	}
 	return m

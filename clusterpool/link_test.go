@@ -87,7 +87,7 @@ func TestTTL(t *testing.T) {
 	}
 }
 
-// Each step names the record before it, and only a final record is ever let go of
+// Each step names the record before it, and the record of a call that runs is never let go of
 // (pitfall 3).
 func TestRecordMsg(t *testing.T) {
 	l := &link{names: names{"p"}}
@@ -98,6 +98,7 @@ func TestRecordMsg(t *testing.T) {
 	}{
 		{record{kind: recRunning, worker: "w"}, 0, ""},
 		{record{kind: recRunning, worker: "w"}, 41, ""},
+		{record{kind: recRunning, worker: "w", free: true}, 41, "60s"},
 		{record{kind: recDone}, 42, "60s"},
 		{record{kind: recCancelled}, 0, "60s"},
 	} {

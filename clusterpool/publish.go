@@ -52,19 +52,22 @@ type publication struct {
 	// bound: it makes no sense for others than those that it was sent to.
 	once, bound bool
 
-	id     uint64
-	out    bool // it may have been stored
-	tries  int
-	conn   uint64 // connections that were lost before it was sent, if tries is 1
-	first  time.Time
-	sent   time.Time // the last time
-	again  time.Time // when it is sent again
-	failed time.Duration
+	id      uint64
+	out     bool // it may have been stored
+	twice   bool // two answers may come although tries is 1
+	retired bool
+	tries   int
+	conn    uint64 // connections that were lost before it was sent, if tries is 1
+	first   time.Time
+	sent    time.Time // the last time
+	again   time.Time // when it is sent again
+	failed  time.Duration
 }
 
 // An ack is what the servers say of a message.
 type ack struct {
 	conn  uint64 // by which connection, or an earlier one, if tries is 1
+	again bool   // it was sent again: the servers were away, or did not answer in time
 	seq   uint64 // in the stream
 	tries int    // 1: it was sent once, since which the servers may have had it
 	sent  time.Time
@@ -141,18 +144,21 @@ func (p *publisher) begin(pub *publication) {
 	p.mu.Unlock()
 	down := !p.nc.IsConnected()
 	if err := p.nc.PublishMsg(msg); err != nil {
-		p.fail(id, err)
+		p.fail(pub, err)
 	} else if down && !p.nc.IsConnected() { // it waits for a connection, in a buffer
-		p.notOut(id)
+		p.notOut(pub)
 	}
 }
 
-// notOut notes that a message that was sent once cannot have been stored yet.
-func (p *publisher) notOut(id uint64) {
+// notOut notes that a message that was sent once cannot have been stored yet: it will be by
+// the next connection.
+func (p *publisher) notOut(pub *publication) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if pub := p.pending[id]; pub != nil && pub.tries == 1 {
+	if p.pending[pub.id] == pub && pub.tries == 1 {
 		pub.out = false
+		pub.twice = true // from the buffer, and by hurry
+		pub.conn++
 	}
 }
 
@@ -166,29 +172,29 @@ func (p *publisher) drop(pub *publication) {
 	}
 }
 
-// retire says that the call of a message has ended. The message is of no use to streams that
-// do not have it: they would not know that the call has ended. Of nil it does nothing.
+// retire says that the call of a message has ended: it is not sent again, for streams that do
+// not have it would not know that. Of nil it does nothing.
 func (p *publisher) retire(pub *publication) {
 	if pub == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pub.bound, pub.until = true, time.Now().Add(ackPatience)
+	pub.retired, pub.until = true, time.Now().Add(ackPatience)
 }
 
 // fail says that a message could not even be sent: either never, or not now.
-func (p *publisher) fail(id uint64, err error) {
+func (p *publisher) fail(pub *publication, err error) {
 	if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadSubject) || errors.Is(err, nats.ErrConnectionClosed) {
-		p.settle(id, ack{err: err}, false)
+		p.settle(pub.id, ack{err: err}, false)
 	}
 	// Otherwise the connection is down and its buffer is full: resend will come.
-	p.notOut(id)
+	p.notOut(pub)
 }
 
-// late reports whether a message that must not be stored twice is too old to be sent again:
+// tooOld reports whether a message that must not be stored twice is too old to be sent again:
 // the servers know one that they had before for two minutes only.
-func (pub *publication) late(now time.Time) bool {
+func (pub *publication) tooOld(now time.Time) bool {
 	return pub.once && pub.out && now.Sub(pub.first) > duplicates/2
 }
 
@@ -196,7 +202,7 @@ func (pub *publication) late(now time.Time) bool {
 func (p *publisher) has(pub *publication) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return pub != nil && p.pending[pub.id] == pub && !pub.late(time.Now())
+	return pub != nil && p.pending[pub.id] == pub && !pub.tooOld(time.Now())
 }
 
 // mistrust takes back what trust has said: the connection is another one.
@@ -206,10 +212,13 @@ func (p *publisher) mistrust() {
 	p.trusted = time.Time{}
 }
 
-// trust says that nothing that was stored before now has been lost.
-func (p *publisher) trust(now time.Time) {
+// trust says that nothing that was stored before now has been lost, as has been seen by the
+// connection conn.
+func (p *publisher) trust(now time.Time, conn uint64) {
 	p.mu.Lock()
-	p.trusted = now
+	if p.nc.Stats().Reconnects == conn {
+		p.trusted = now
+	}
 	p.mu.Unlock()
 	p.sendWhere(func(pub *publication, _ time.Time) bool { return (pub.once || pub.bound) && pub.sent.Before(now) })
 }
@@ -253,12 +262,13 @@ func (p *publisher) settle(id uint64, a ack, answered bool) {
 	p.mu.Lock()
 	pub := p.pending[id]
 	delete(p.pending, id)
-	if pub != nil && pub.tries == 1 && answered {
+	if pub != nil && pub.tries == 1 && !pub.twice && answered {
 		p.unused = append(p.unused, id)
 	}
 	p.mu.Unlock()
 	if pub != nil {
 		a.tries, a.conn, a.sent = pub.tries, pub.conn, pub.sent
+		a.again = pub.tries > 1 || pub.twice || pub.failed > 0
 		pub.done(a)
 	}
 }
@@ -380,7 +390,7 @@ func (p *publisher) sendWhere(due func(*publication, time.Time) bool) {
 	p.mu.Lock()
 	for _, pub := range p.pending {
 		switch {
-		case !due(pub, now), pub.late(now):
+		case !due(pub, now), pub.retired, pub.tooOld(now):
 		case (pub.once && pub.out || pub.bound) && !p.trusted.After(pub.sent):
 			doubtful = true
 		default:

@@ -1,8 +1,11 @@
 package clusterpool
 
 import (
+	"fmt"
 	"log/slog"
+	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,6 +74,71 @@ func TestRetire(t *testing.T) {
 	}
 	require.Equal(t, ack{err: errNoBroker, tries: 1, sent: over.sent}, <-answers, "after a while")
 	require.True(t, p.has(goes))
+}
+
+// What is published while the connection is down is sent twice once it is back, and answered
+// twice: no other message takes the second answer for its own.
+func TestPublishWhileAway(t *testing.T) {
+	start := func(port int) *natsd.Server {
+		ns, err := natsd.NewServer(&natsd.Options{Host: "127.0.0.1", Port: port, NoSigs: true})
+		require.NoError(t, err)
+		go ns.Start() // ends with Shutdown
+		t.Cleanup(ns.Shutdown)
+		require.True(t, ns.ReadyForConnections(5*time.Second))
+		return ns
+	}
+	ns := start(-1)
+	port := ns.Addr().(*net.TCPAddr).Port
+	dial := func(options ...nats.Option) *nats.Conn {
+		nc, err := nats.Connect(ns.ClientURL(), append(options, nats.MaxReconnects(-1), nats.ReconnectWait(5*time.Millisecond), nats.ReconnectJitter(0, 0))...)
+		require.NoError(t, err)
+		t.Cleanup(nc.Close)
+		return nc
+	}
+	var twice atomic.Int64
+	seen := map[string]bool{}
+	stream := dial()
+	_, err := stream.Subscribe("x.>", func(m *nats.Msg) { // answers with the number in it
+		if seen[m.Subject] {
+			twice.Add(1)
+		}
+		seen[m.Subject] = true
+		_ = m.Respond(fmt.Appendf(nil, `{"stream":"x","seq":%s}`, m.Data))
+	})
+	require.NoError(t, err)
+	require.NoError(t, stream.Flush())
+	down := make(chan struct{}, 2)
+	var p *publisher
+	nc := dial(
+		nats.DisconnectErrHandler(func(*nats.Conn, error) { down <- struct{}{} }),
+		nats.ReconnectHandler(func(*nats.Conn) { p.hurry() }),
+		nats.CustomReconnectDelay(func(int) time.Duration { return 100 * time.Millisecond }), // after the stream
+	)
+	p, err = newPublisher(nc, slog.Default(), nil)
+	require.NoError(t, err)
+	defer p.close()
+	ns.Shutdown()
+	<-down
+	const n = 50
+	acks := make(chan ack, n)
+	for i := range n {
+		p.publish(&nats.Msg{Subject: fmt.Sprint("x.", i), Data: fmt.Append(nil, 1+i)}, false, func(a ack) { acks <- a })
+	}
+	start(port)
+	var later sync.WaitGroup
+	for i := range n { // as soon as one is answered, one more is published
+		<-acks
+		later.Add(1)
+		want := uint64(1000 + i)
+		p.publish(&nats.Msg{Subject: fmt.Sprint("x.later.", i), Data: fmt.Append(nil, want)}, false, func(a ack) {
+			defer later.Done()
+			if a.seq != want {
+				t.Errorf("%d was answered with %d", want, a.seq)
+			}
+		})
+	}
+	later.Wait()
+	require.NotZero(t, twice.Load())
 }
 
 // inProcess returns a connection to a server in this process, without JetStream.

@@ -219,7 +219,7 @@ func (p *Pool) inspect() error {
 		p.log.Warn("clusterpool: the servers have lost records or calls", "pool", p.cfg.Name)
 	}
 	if !lost {
-		p.pub.trust(began)
+		p.pub.trust(began, conn)
 	}
 	if !anew {
 		return nil
@@ -279,7 +279,7 @@ func (p *Pool) sweep(g *generation) {
 		}
 	}
 	p.mu.Lock()
-	g.swept = began
+	g.swept, g.gone = began, time.Now()
 	p.mu.Unlock()
 }
 

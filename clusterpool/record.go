@@ -23,8 +23,9 @@ import (
 //	 cancelled
 //
 // So a call that is cancelled never starts, a worker that was given up cannot bring a result
-// any more, and a call is done once. Records that are final have a time to live of their own;
-// the stream has none, for it would let go of a long call's claim (pitfall 3).
+// any more, and a call is done once. Records that are final have a time to live of their own, and
+// so has a claim that was taken back since the task is gone; the stream has none, for it would
+// let go of a long call's claim (pitfall 3).
 
 const (
 	recRunning   = 'R'

@@ -130,7 +130,7 @@ func TestCloseAttachedWithoutQuorum(t *testing.T) {
 	awaitQueued(t, c.URL(), name, 8)
 	c.Servers[1].Kill()
 	c.Servers[2].Kill()
-	proctest.Blocked(t, 9, "jetstream.(*orderedConsumer).reset(")
+	proctest.Blocked(t, 4, "jetstream.(*orderedConsumer).reset(")
 	began := time.Now()
 	require.NoError(t, p.Close())
 	require.Less(t, time.Since(began), 15*time.Second)

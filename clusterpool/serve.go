@@ -60,6 +60,9 @@ func Serve(ctx context.Context, cfg ServeConfig) error {
 		return err
 	}
 	s.linked.Store(true)
+	s.mu.Lock()
+	s.conn = nc.Stats().Reconnects
+	s.mu.Unlock()
 	defer s.pub.close()
 	return s.serve(ctx)
 }
@@ -96,7 +99,7 @@ type server struct {
 	running  int                   // taken slots
 	idle     chan struct{}         // closed when nothing is in hand; nil: nobody waits
 	conn     uint64                // connections that were lost
-	upset    time.Time             // when the last one was, or this process went on after it had stood still
+	upset    time.Time             // when something was last lost: see late
 	beat     time.Time             // when keep was last seen to run
 	asks     uint64
 }
@@ -161,6 +164,9 @@ func (s *server) begin(ctx context.Context) error {
 		if err == nil {
 			s.mu.Lock()
 			defer s.mu.Unlock()
+			if s.made != ([classes]time.Time{}) {
+				s.upset = time.Now()
+			}
 			s.ready = true
 			for a := range s.attempts {
 				if made != s.made {
@@ -239,7 +245,7 @@ func (s *server) again() {
 	if !s.ready || s.draining {
 		return
 	}
-	s.ready = false
+	s.ready, s.upset = false, time.Now()
 	s.side.Go(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
@@ -299,7 +305,7 @@ func (s *server) keep() {
 		var replies []string
 		var held []*attempt
 		s.mu.Lock()
-		if now.Sub(s.beat) > 2*period {
+		if elapsed(s.beat) > 2*period {
 			s.upset = now
 		}
 		s.beat = now
@@ -326,14 +332,21 @@ func (s *server) keep() {
 	}
 }
 
-// late reports whether a delivery in hand may have come by a connection that was lost, or
-// before this process stood still. Within a lease after either, any may: they wait in the
-// memory of the connection, or here.
+// late reports whether a delivery in hand may be from before something was lost: by another
+// connection, from consumers that were made anew since, or before this process stood still.
+// Within a lease after any of these, all may: they wait in the memory of the connection, or
+// here.
 func (s *server) late() bool {
-	now, conn := time.Now(), s.nc.Stats().Reconnects
+	conn := s.nc.Stats().Reconnects
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return conn != s.conn || now.Sub(s.upset) < s.cfg.Lease || now.Sub(s.beat) > 2*s.cfg.Lease/3
+	return conn != s.conn || !s.ready || time.Since(s.upset) < s.cfg.Lease || elapsed(s.beat) > 2*s.cfg.Lease/3
+}
+
+// elapsed is time.Since, also of time in which the machine was suspended.
+func elapsed(t time.Time) time.Duration {
+	now := time.Now()
+	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
 }
 
 // greet says that this worker is there, or that it goes: then nothing else any more, whoever
