@@ -3,6 +3,7 @@ package clusterpool_test
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
@@ -101,13 +103,36 @@ func TestStreamsRemoved(t *testing.T) {
 // more, and the client asked after it twenty times a second.
 func TestCancelSubmittedWhileAway(t *testing.T) {
 	t.Parallel()
-	s, j, name, p := serverAndPool(t, clusterpool.Config{Memory: true})
+	var closed closeDialer
+	s, j, name, p := serverAndPool(t, clusterpool.Config{Memory: true, Options: []nats.Option{nats.SetCustomDialer(&closed)}})
 	s.Kill()
+	until(t, "the pool notices", closed.Load) // what it sends before that may have been run
 	f := executor.Submit(t.Context(), p, noteTask, note{Dir: j.Dir(), Call: 0}, executor.WithRetries(1))
 	s.Restart()
 	awaitQueued(t, s.URL(), name, 1)
 	until(t, "it is cancelled", f.Cancel)
 	require.True(t, f.IsCancelled())
+}
+
+// A closeDialer makes connections, and knows whether one was closed.
+type closeDialer struct{ atomic.Bool }
+
+type closeConn struct {
+	net.Conn
+	closed *closeDialer
+}
+
+func (d *closeDialer) Dial(network, address string) (net.Conn, error) {
+	c, err := net.DialTimeout(network, address, time.Second)
+	if err != nil {
+		return nil, err
+	}
+	return closeConn{c, d}, nil
+}
+
+func (c closeConn) Close() error {
+	c.closed.Store(true)
+	return c.Conn.Close()
 }
 
 // dyingTask kills its process once, the first time that item 0 runs.
