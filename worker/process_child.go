@@ -235,6 +235,7 @@ func (c *child) end() {
 	}
 	c.side.Wait()
 	c.proc.Release()
+	c.proc.In = nil // and its buffer: a Process may be kept for long
 	close(c.done)
 }
 

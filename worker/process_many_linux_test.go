@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -220,4 +221,25 @@ func TestParentOfProcessesKilled(t *testing.T) {
 			require.Less(t, time.Since(killed), time.Second)
 		}
 	})
+}
+
+// A process that has ended costs little, however long its handle is kept.
+func TestEndedProcessIsSmall(t *testing.T) {
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC() // what was finalized
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	all := make([]*worker.Process[int], 40)
+	require.Zero(t, finished(t, start(t, double, 0, worker.Config{}))) // what is made once
+	before := heap()
+	for i := range all {
+		all[i] = start(t, double, i, worker.Config{})
+		require.Zero(t, finished(t, all[i]))
+	}
+	each := (int64(heap()) - int64(before)) / int64(len(all))
+	require.Less(t, each, int64(16<<10), "bytes each")
+	runtime.KeepAlive(all)
 }
