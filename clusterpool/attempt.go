@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"example.com/futures/executor"
 )
@@ -95,6 +94,9 @@ func (a *attempt) begin() bool {
 	a.byID[a.id] = a
 	early := a.early
 	a.server.mu.Unlock()
+	if a.back.Load() { // giveBack has come before
+		a.interrupt(false, executor.ErrShutdown)
+	}
 	var err error
 	if early != nil {
 		a.interrupt(early.deadline, executor.DecodeError(early.cause))
@@ -230,6 +232,10 @@ func (a *attempt) claim() bool {
 			a.notRun(err)
 			return false
 		}
+		if a.back.Load() {
+			a.later(0)
+			return false
+		}
 	}
 	r := record{kind: recRunning, token: a.token(), worker: a.cfg.Worker, pid: os.Getpid()}
 	// A call without retries that was delivered before, so long ago that its outcome may be
@@ -296,8 +302,10 @@ func (a *attempt) current(doubt bool) bool {
 	}
 	r := a.rec
 	r.free, r.token = true, a.token()
-	// Others that have it in hand, as late, want to know until their own leases are over.
-	keep := min(a.head.keep, keepLeases*a.cfg.Lease)
+	keep := a.head.keep
+	if err == nil { // it is of interest to others that have the call in hand, as late
+		keep = min(keep, keepLeases*a.cfg.Lease)
+	}
 	a.pub.publish(a.recordMsg(a.id, &r, a.rec.seq, keep), false, func(k ack) {
 		if k.err == nil {
 			a.notRun(err)
@@ -324,14 +332,14 @@ func (a *attempt) queued() (bool, error) {
 	end := time.Now().Add(a.cfg.Lease)
 	for {
 		m, found, err := a.message(context.Background(), a.tasks(), map[string]any{"seq": a.delivery.seq})
-		if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == jetstream.JSErrCodeStreamNotFound {
+		if isStreamGone(err) {
 			return false, nil
 		}
 		if err == nil || time.Now().After(end) || a.back.Load() {
 			return found && m.subject == a.subject, err
 		}
 		select {
-		case <-time.After(a.cfg.Lease / 10):
+		case <-time.After(min(a.cfg.Lease/10, 500*time.Millisecond)):
 		case <-a.quit:
 			return false, err
 		}

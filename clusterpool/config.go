@@ -252,25 +252,37 @@ func connect(ctx context.Context, url, role string, log *slog.Logger, over <-cha
 		nats.IgnoreAuthErrorAbort(), // credentials may be changed on both sides, one after the other
 		nats.CustomReconnectDelay(reconnectDelay),
 		nats.Timeout(5 * time.Second),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+	}, options...)
+	all = append(all, func(o *nats.Options) error {
+		theirs := *o
+		o.DisconnectedErrCB = func(nc *nats.Conn, err error) {
 			select {
 			case <-over:
-				return
 			default:
+				if err != nil {
+					log.Warn("clusterpool: disconnected", "role", role, "err", err)
+				}
 			}
-			if err != nil {
-				log.Warn("clusterpool: disconnected", "role", role, "err", err)
+			if theirs.DisconnectedErrCB != nil {
+				theirs.DisconnectedErrCB(nc, err)
 			}
-		}),
-		nats.ReconnectHandler(func(nc *nats.Conn) {
+		}
+		o.ReconnectedCB = func(nc *nats.Conn) {
 			log.Info("clusterpool: connected again", "role", role, "server", nc.ConnectedServerName())
 			reconnected()
-		}),
-		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			if theirs.ReconnectedCB != nil {
+				theirs.ReconnectedCB(nc)
+			}
+		}
+		o.AsyncErrorCB = func(nc *nats.Conn, sub *nats.Subscription, err error) {
 			log.Warn("clusterpool: "+err.Error(), "role", role)
 			denied.note(err)
-		}),
-	}, options...)
+			if theirs.AsyncErrorCB != nil {
+				theirs.AsyncErrorCB(nc, sub, err)
+			}
+		}
+		return nil
+	})
 	type dialled struct {
 		nc  *nats.Conn
 		err error

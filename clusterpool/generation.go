@@ -79,7 +79,7 @@ func (g *generations) due(wait time.Duration) (all []*generation) {
 	for _, list := range [][]*generation{g.open, g.ended} {
 		for _, c := range list {
 			rest := time.Since(c.last) > wait || g.life > 0 && time.Since(c.born) > g.life && time.Since(c.swept) > g.life
-			if rest && !c.clean(wait) {
+			if rest && c.left < c.calls && !c.clean(wait) {
 				all = append(all, c)
 			}
 		}

@@ -43,8 +43,14 @@ func (p *Pool) endWith(e *call, err error) {
 			break
 		}
 		last, found, lerr := p.lastRecord(p.base, e.id)
-		if lerr != nil || !found {
+		if lerr != nil {
 			break
+		}
+		if !found { // it has gone
+			p.mu.Lock()
+			e.seq = 0
+			p.mu.Unlock()
+			continue
 		}
 		p.carryOut(e, &last)
 	}

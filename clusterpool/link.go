@@ -89,6 +89,12 @@ func (l *link) message(ctx context.Context, stream string, which map[string]any)
 	}
 }
 
+// isStreamGone reports whether err says that there is no such stream.
+func isStreamGone(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.ErrorCode == jetstream.JSErrCodeStreamNotFound
+}
+
 // glance is last from whichever replica is at hand, which may be behind.
 func (l *link) glance(ctx context.Context, stream, subject string) (m stored, found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, apiPatience)
@@ -154,6 +160,8 @@ func (l *link) removeTask(ctx context.Context, seq uint64) error {
 		return err
 	}
 	switch {
+	case r.Error != nil && (r.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound || r.Error.ErrorCode == 10043 || r.Error.ErrorCode == 10057):
+		return nil // it is gone by itself
 	case r.Error != nil:
 		return r.Error
 	case !r.Success:

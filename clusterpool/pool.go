@@ -62,6 +62,7 @@ type Pool struct {
 	suspect   bool             // they may be others by now
 	inspected uint64           // the connection by which they were last seen to be the same, or others
 	lossAt    time.Time        // when it was found that the servers have lost something; zero: never
+	lostUnder bool             // they have lost that under a connection that went on
 	watching  jetstream.ConsumeContext
 	onGone    []func() error
 }

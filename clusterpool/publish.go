@@ -32,12 +32,13 @@ type publisher struct {
 	doubt func()        // told that something waits for trust; nil: nobody gives any
 	ended sync.WaitGroup
 
-	mu      sync.Mutex // guards the fields below; nothing is called under it
-	closed  bool
-	next    uint64
-	unused  []uint64 // IDs for which no answer can be on its way any more
-	pending map[uint64]*publication
-	trusted time.Time // see trust
+	mu        sync.Mutex // guards the fields below; nothing is called under it
+	closed    bool
+	next      uint64
+	unused    []uint64 // IDs for which no answer can be on its way any more
+	pending   map[uint64]*publication
+	trusted   time.Time // see trust
+	trustedBy uint64    // the connection by which that was seen
 }
 
 // A publication is a message on its way to a stream.
@@ -54,7 +55,8 @@ type publication struct {
 
 	id      uint64
 	out     bool // it may have been stored
-	twice   bool // two answers may come although tries is 1
+	buffer  bool // it waits, or has waited, in the connection's buffer
+	copies  int  // that were sent and not answered; the buffer's is one
 	retired bool
 	tries   int
 	conn    uint64 // connections that were lost before it was sent, if tries is 1
@@ -122,9 +124,10 @@ func (p *publisher) await(pub *publication, patience time.Duration) ack {
 func (p *publisher) begin(pub *publication) {
 	now, conn := time.Now(), p.nc.Stats().Reconnects
 	pub.conn, pub.tries, pub.out, pub.first, pub.sent, pub.again = conn, 1, true, now, now, now.Add(ackPatience)
+	pub.copies = 1
 	msg := pub.msg
 	p.mu.Lock()
-	if p.closed {
+	if p.closed || pub.retired {
 		p.mu.Unlock()
 		pub.done(ack{err: errClosed})
 		return
@@ -157,7 +160,7 @@ func (p *publisher) notOut(pub *publication) {
 	defer p.mu.Unlock()
 	if p.pending[pub.id] == pub && pub.tries == 1 {
 		pub.out = false
-		pub.twice = true // from the buffer, and by hurry
+		pub.buffer = true
 		pub.conn++
 	}
 }
@@ -192,6 +195,11 @@ func (p *publisher) fail(pub *publication, err error) {
 	p.notOut(pub)
 }
 
+// stored reports whether it may have been stored by another connection than conn, or by conn
+// and the answer is late: what waits in the buffer is sent by the next connection, which may
+// be gone by now.
+func (pub *publication) stored(conn uint64) bool { return pub.out || pub.buffer && conn > pub.conn }
+
 // tooOld reports whether a message that must not be stored twice is too old to be sent again:
 // the servers know one that they had before for two minutes only.
 func (pub *publication) tooOld(now time.Time) bool {
@@ -216,9 +224,7 @@ func (p *publisher) mistrust() {
 // connection conn.
 func (p *publisher) trust(now time.Time, conn uint64) {
 	p.mu.Lock()
-	if p.nc.Stats().Reconnects == conn {
-		p.trusted = now
-	}
+	p.trusted, p.trustedBy = now, conn
 	p.mu.Unlock()
 	p.sendWhere(func(pub *publication, _ time.Time) bool { return (pub.once || pub.bound) && pub.sent.Before(now) })
 }
@@ -262,13 +268,13 @@ func (p *publisher) settle(id uint64, a ack, answered bool) {
 	p.mu.Lock()
 	pub := p.pending[id]
 	delete(p.pending, id)
-	if pub != nil && pub.tries == 1 && !pub.twice && answered {
+	if pub != nil && answered && pub.copies == 1 { // no other answer can come
 		p.unused = append(p.unused, id)
 	}
 	p.mu.Unlock()
 	if pub != nil {
 		a.tries, a.conn, a.sent = pub.tries, pub.conn, pub.sent
-		a.again = pub.tries > 1 || pub.twice || pub.failed > 0
+		a.again = pub.tries > 1 || pub.buffer || pub.failed > 0
 		pub.done(a)
 	}
 }
@@ -284,7 +290,7 @@ func (p *publisher) answered(m *nats.Msg) {
 		p.mu.Lock()
 		pub := p.pending[id]
 		if pub != nil && (again || !pub.reject) {
-			if pub.tries == 1 {
+			if pub.copies--; pub.copies == 0 && pub.tries == 1 {
 				pub.out = false
 			}
 			pub.failed = min(2*pub.failed+10*time.Millisecond, longestPause)
@@ -391,13 +397,14 @@ func (p *publisher) sendWhere(due func(*publication, time.Time) bool) {
 	for _, pub := range p.pending {
 		switch {
 		case !due(pub, now), pub.retired, pub.tooOld(now):
-		case (pub.once && pub.out || pub.bound) && !p.trusted.After(pub.sent):
+		case (pub.once && pub.stored(conn) || pub.bound) && !(p.trustedBy == conn && p.trusted.After(pub.sent)):
 			doubtful = true
 		default:
-			if pub.out {
+			if pub.stored(conn) {
 				pub.tries++
 			}
 			pub.conn = conn
+			pub.copies++
 			pub.out, pub.sent, pub.again = true, now, now.Add(ackPatience)
 			msgs = append(msgs, pub.msg)
 		}

@@ -100,7 +100,9 @@ func TestPublishWhileAway(t *testing.T) {
 	seen := map[string]bool{}
 	var held []*nats.Msg
 	stream := dial()
+	hurried := make(chan struct{})
 	_, err := stream.Subscribe("x.>", func(m *nats.Msg) { // answers with the number in it
+		<-hurried
 		if seen[m.Subject] {
 			held = append(held, m) // until there is another message that could be meant
 			return
@@ -121,7 +123,10 @@ func TestPublishWhileAway(t *testing.T) {
 	var p *publisher
 	nc := dial(
 		nats.DisconnectErrHandler(func(*nats.Conn, error) { down <- struct{}{} }),
-		nats.ReconnectHandler(func(*nats.Conn) { p.hurry() }),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			p.hurry()
+			close(hurried)
+		}),
 		nats.CustomReconnectDelay(func(int) time.Duration { return 100 * time.Millisecond }), // after the stream
 	)
 	p, err = newPublisher(nc, slog.Default(), nil)
@@ -148,7 +153,17 @@ func TestPublishWhileAway(t *testing.T) {
 		})
 	}
 	later.Wait()
-	require.NotZero(t, twice.Load())
+	require.EqualValues(t, n, twice.Load())
+}
+
+// What waited in the buffer may have been stored by the connection after that in which it was
+// published, even if nobody was told.
+func TestStored(t *testing.T) {
+	buffered := publication{buffer: true, conn: 3}
+	require.False(t, buffered.stored(3), "it is this connection's")
+	require.True(t, buffered.stored(4))
+	require.True(t, (&publication{out: true, conn: 3}).stored(3))
+	require.False(t, (&publication{conn: 3}).stored(4), "it was refused")
 }
 
 // inProcess returns a connection to a server in this process, without JetStream.

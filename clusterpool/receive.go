@@ -39,7 +39,7 @@ func (p *Pool) watch(ctx context.Context, all bool) error {
 		jetstream.PullMaxMessages(4096),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			p.log.Debug("clusterpool: following records", "err", err)
-			p.checkSoon()
+			p.doubt() // what is followed may be others
 		}))
 	if err != nil {
 		return fmt.Errorf("clusterpool: following %s: %w", p.state(), err)

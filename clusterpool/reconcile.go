@@ -73,7 +73,8 @@ func (p *Pool) connection() uint64 { return p.nc.Stats().Reconnects }
 // was lost: then its absence means that e has not started. mu is held.
 func (p *Pool) certain(e *call) bool {
 	now := p.connection()
-	return e.conn == now || p.inspected == now && !p.lossAt.After(e.sentAt)
+	kept := !p.lossAt.After(e.sentAt)
+	return e.conn == now && (kept || !p.lostUnder) || p.inspected == now && kept
 }
 
 // known reports whether it is known by now what certain reports. mu is held.
@@ -208,11 +209,11 @@ func (p *Pool) inspect() error {
 		}
 	}
 	p.mu.Lock()
+	if lost {
+		p.lossAt, p.lostUnder = time.Now(), p.inspected == conn
+	}
 	p.made, p.inspected = made, conn
 	p.wake()
-	if lost {
-		p.lossAt = time.Now()
-	}
 	p.mu.Unlock()
 	if lost {
 		p.pub.distrust()
@@ -259,17 +260,15 @@ func (p *Pool) sweep(g *generation) {
 	if err != nil {
 		return
 	}
+	var left []string // of calls that had ended before the servers were asked, or since
+	p.mu.Lock()
 	for subject := range in.State.Subjects {
-		id, err := taskID(subject)
-		if err != nil {
-			continue
+		if id, err := taskID(subject); err == nil && p.calls[id] == nil {
+			left = append(left, subject)
 		}
-		p.mu.Lock()
-		_, goes := p.calls[id]
-		p.mu.Unlock()
-		if goes {
-			continue
-		}
+	}
+	p.mu.Unlock()
+	for _, subject := range left {
 		m, found, err := p.last(ctx, p.tasks(), subject)
 		if err == nil && found {
 			err = p.removeTask(ctx, m.seq)
@@ -352,6 +351,9 @@ func (p *Pool) checkCall(e *call) {
 		}
 	}
 	r, found, err := p.lastRecord(p.base, e.id)
+	if isStreamGone(err) {
+		p.doubt()
+	}
 	if err != nil {
 		return // later
 	}
@@ -378,6 +380,11 @@ func (p *Pool) checkCall(e *call) {
 		}
 	}
 	p.mu.Lock()
+	if there && !found && e.acked && e.Retries() == 0 && p.known(e) && !p.certain(e) {
+		p.mu.Unlock()
+		p.giveUp(e, errBrokerLost) // the task is there, and its record was lost, if it had one
+		return
+	}
 	if there {
 		e.missing, e.heard, e.taskSeq = 0, time.Now(), task.seq
 		fade := !e.blobAt.IsZero() && time.Since(e.blobAt) > p.cfg.KeepResults

@@ -99,6 +99,48 @@ func TestStreamsRemoved(t *testing.T) {
 	require.Equal(t, noted(1), v)
 }
 
+// The records are removed, and the tasks are not: a call without retries that runs, or may have
+// run, is not started by the next worker that its task is delivered to.
+func TestRecordsRemoved(t *testing.T) {
+	t.Parallel()
+	s, j, name, p := serverAndPool(t, clusterpool.Config{})
+	serve(t, job{URL: s.URL(), Name: name, Slots: 2})
+	awaitWorkers(t, p, 1)
+	gate := filepath.Join(t.TempDir(), "gate")
+	once := executor.Submit(t.Context(), p, noteTask, note{Dir: j.Dir(), Call: 1, Gate: gate})
+	retried := executor.Submit(t.Context(), p, noteTask, note{Dir: j.Dir(), Call: 2, Gate: gate}, executor.WithRetries(2))
+	until(t, "both run", func() bool { return len(j.Starts()) == 2 })
+	js, err := jetstream.New(api(t, s.URL()))
+	require.NoError(t, err)
+	require.NoError(t, js.DeleteStream(t.Context(), name+"_STATE"))
+	proctest.Announce(gate)
+	require.ErrorAs(t, once.Exception(proctest.Within(t)), new(*executor.WorkerLostError))
+	v, err := retried.Result(proctest.Within(t))
+	require.NoError(t, err)
+	require.Equal(t, noted(2), v)
+	requireNotes(t, notes(t, p, note{Dir: j.Dir()}, 3, 10), 3)
+	require.Equal(t, 1, j.Starts()[1])
+}
+
+// The program's own handlers for its connection replaced the pool's, which then never noticed
+// that it was lost.
+func TestOwnHandlers(t *testing.T) {
+	t.Parallel()
+	var lost, back atomic.Bool
+	s, j, name, p := serverAndPool(t, clusterpool.Config{Memory: true, Options: []nats.Option{
+		nats.DisconnectErrHandler(func(*nats.Conn, error) { lost.Store(true) }),
+		nats.ReconnectHandler(func(*nats.Conn) { back.Store(true) }),
+	}})
+	f := notes(t, p, note{Dir: j.Dir()}, 0, 1, executor.WithRetries(1))
+	awaitQueued(t, s.URL(), name, 1)
+	s.Kill()
+	s.Restart()
+	serve(t, job{URL: s.URL(), Name: name, Slots: 1})
+	requireNotes(t, f, 0)
+	require.True(t, lost.Load())
+	require.True(t, back.Load())
+}
+
 // A call that was submitted while a server in memory was away could not be cancelled any
 // more, and the client asked after it twenty times a second.
 func TestCancelSubmittedWhileAway(t *testing.T) {

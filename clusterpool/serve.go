@@ -38,7 +38,6 @@ func Serve(ctx context.Context, cfg ServeConfig) error {
 	}
 	s := &server{cfg: cfg, attempts: map[*attempt]struct{}{}, byID: map[string]*attempt{}, quit: make(chan struct{}), next: make(chan *attempt), broken: make(chan error, 1)}
 	s.free = cfg.Slots
-	s.beat = time.Now()
 	if cfg.Isolate != nil {
 		iso, err := processpool.New(*cfg.Isolate)
 		if err != nil {
@@ -130,6 +129,9 @@ func (s *server) serve(ctx context.Context) error {
 	if _, err := s.nc.Subscribe(s.hello(), func(*nats.Msg) { s.greet(false) }); err != nil {
 		return fmt.Errorf("clusterpool: %w", err)
 	}
+	s.mu.Lock()
+	s.beat = time.Now()
+	s.mu.Unlock()
 	s.side.Go(s.keep)                                        // ends with quit
 	if err := s.begin(ctx); err != nil && ctx.Err() == nil { // it has waited for the streams
 		close(s.quit)
@@ -137,6 +139,9 @@ func (s *server) serve(ctx context.Context) error {
 		return err
 	}
 	s.greet(false)
+	for _, stream := range []string{s.tasks(), s.state()} { // what is mostly asked after a fault only: is it permitted?
+		_ = s.nc.PublishRequest("$JS.API.STREAM.MSG.GET."+stream, s.inbox, []byte(`{"seq":1}`))
+	}
 	err := s.permitted(ctx)
 	if !errors.Is(err, nats.ErrPermissionViolation) { // servers that do not answer now will
 		select {
@@ -242,10 +247,11 @@ func taskID(subject string) (string, error) {
 
 // again makes the consumers once more: the servers have none. mu is held.
 func (s *server) again() {
+	s.upset = time.Now()
 	if !s.ready || s.draining {
 		return
 	}
-	s.ready, s.upset = false, time.Now()
+	s.ready = false
 	s.side.Go(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
