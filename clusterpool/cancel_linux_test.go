@@ -196,7 +196,7 @@ func TestContextOfRunning(t *testing.T) {
 	serve(t, job{URL: s.URL(), Name: name, Slots: 2})
 	awaitWorkers(t, p, 1)
 
-	ctx, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, stop := context.WithTimeout(t.Context(), time.Second)
 	defer stop()
 	f := executor.Submit(ctx, p, noteTask, note{Dir: j.Dir(), Sleep: time.Minute})
 	began := time.Now()
@@ -207,7 +207,7 @@ func TestContextOfRunning(t *testing.T) {
 
 	ctx, cancel := context.WithCancelCause(t.Context())
 	f = executor.Submit(ctx, p, noteTask, note{Dir: j.Dir(), Call: 1, Sleep: time.Minute})
-	until(t, "it runs", f.IsRunning)
+	until(t, "it has begun", func() bool { return j.Starts()[1] == 1 })
 	cancel(errAsked)
 	require.ErrorIs(t, f.Exception(proctest.Within(t)), errAsked)
 
