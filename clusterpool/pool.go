@@ -248,7 +248,19 @@ func (p *Pool) Shutdown(ctx context.Context, opts ...executor.ShutdownOption) er
 		}
 	}
 	p.mu.Unlock()
+	settle(calls)
 	return p.leave(ctx)
+}
+
+// settle waits until calls that have left the pool are done, which takes them a few steps. An
+// observer is told among these, and may wait for the pool's end itself: so not for long.
+func settle(calls []*call) {
+	end := time.Now().Add(time.Second)
+	for _, e := range calls {
+		for !e.IsDone() && time.Now().Before(end) {
+			runtime.Gosched()
+		}
+	}
 }
 
 // closePatience is how long Close waits for what it has interrupted: longer than a worker
