@@ -1,11 +1,13 @@
 package clusterpool
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -192,10 +194,22 @@ func (l *link) putBlob(key string, data []byte) error {
 		ctx := limit(len(data))
 		store, err := l.blobStore(ctx)
 		if err == nil {
-			_, err = store.PutBytes(ctx, key, data)
+			_, err = store.Put(ctx, jetstream.ObjectMeta{Name: key}, &yieldingReader{Reader: *bytes.NewReader(data)})
 		}
 		return err
 	})
+}
+
+// A yieldingReader lets others run before it says that it is at its end. With the first part
+// of an object nats.go (v1.55) starts a goroutine that stays for ever if it gets to run only
+// after the last one was answered, as it may where all processors are busy.
+type yieldingReader struct{ bytes.Reader }
+
+func (r *yieldingReader) Read(b []byte) (int, error) {
+	if r.Len() == 0 {
+		runtime.Gosched()
+	}
+	return r.Reader.Read(b)
 }
 
 func (l *link) getBlob(key string) (data []byte, err error) {

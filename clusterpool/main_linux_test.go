@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "4"); err != nil { // they mostly wait: for leases, elections, servers
 		panic(err)
 	}
-	proctest.Main(m, play)
+	proctest.Main(m, play, clustertest.IgnoreListeners())
 }
 
 // notUnderRace skips a test of what servers do, and of waiting for it, under the race

@@ -3,7 +3,6 @@ package clusterpool_test
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -145,36 +144,15 @@ func TestOwnHandlers(t *testing.T) {
 // more, and the client asked after it twenty times a second.
 func TestCancelSubmittedWhileAway(t *testing.T) {
 	t.Parallel()
-	var closed closeDialer
-	s, j, name, p := serverAndPool(t, clusterpool.Config{Memory: true, Options: []nats.Option{nats.SetCustomDialer(&closed)}})
+	d := &deafDialer{}
+	s, j, name, p := serverAndPool(t, clusterpool.Config{Memory: true, Options: []nats.Option{nats.SetCustomDialer(d)}})
 	s.Kill()
-	until(t, "the pool notices", closed.Load) // what it sends before that may have been run
+	until(t, "the pool notices", d.closed.Load) // what it sends before that may have been run
 	f := executor.Submit(t.Context(), p, noteTask, note{Dir: j.Dir(), Call: 0}, executor.WithRetries(1))
 	s.Restart()
 	awaitQueued(t, s.URL(), name, 1)
 	until(t, "it is cancelled", f.Cancel)
 	require.True(t, f.IsCancelled())
-}
-
-// A closeDialer makes connections, and knows whether one was closed.
-type closeDialer struct{ atomic.Bool }
-
-type closeConn struct {
-	net.Conn
-	closed *closeDialer
-}
-
-func (d *closeDialer) Dial(network, address string) (net.Conn, error) {
-	c, err := net.DialTimeout(network, address, time.Second)
-	if err != nil {
-		return nil, err
-	}
-	return closeConn{c, d}, nil
-}
-
-func (c closeConn) Close() error {
-	c.closed.Store(true)
-	return c.Conn.Close()
 }
 
 // dyingTask kills its process once, the first time that item 0 runs.

@@ -280,9 +280,9 @@ func serverKilled(t *testing.T, memory, once, backlog bool) {
 }
 
 // A deafDialer makes connections by which nothing is heard any more, once it is deaf: what
-// is sent arrives.
+// is sent arrives. And it knows whether one was closed.
 type deafDialer struct {
-	deaf atomic.Bool
+	deaf, closed atomic.Bool
 }
 
 type deafConn struct {
@@ -305,6 +305,11 @@ func (c *deafConn) Read(b []byte) (int, error) {
 			return n, err
 		}
 	}
+}
+
+func (c *deafConn) Close() error {
+	c.d.closed.Store(true)
+	return c.Conn.Close()
 }
 
 // The servers' answers to calls are lost, and then the servers: the client cannot know which

@@ -19,6 +19,7 @@ import (
 
 	"example.com/futures/clusterpool"
 	"example.com/futures/clusterpool/embed"
+	"example.com/futures/clusterpool/internal/clustertest"
 	"example.com/futures/executor"
 	"example.com/futures/future"
 	"example.com/futures/internal/proctest"
@@ -28,7 +29,7 @@ import (
 // Nothing is left after the tests: goroutines, processes, descriptors.
 func TestMain(m *testing.M) {
 	worker.Main()
-	proctest.Main(m, func(string) {})
+	proctest.Main(m, func(string) {}, clustertest.IgnoreListeners())
 }
 
 var double = executor.NewTask("embedtest.double", func(_ context.Context, n int) (int, error) { return 2 * n, nil })

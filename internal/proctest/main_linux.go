@@ -28,7 +28,8 @@ func init() {
 
 // Main is the TestMain of a package whose tests start processes, after worker.Main: it
 // runs the tests, or, in a process that Self has started, play, and ends the process.
-func Main(m *testing.M, play func(role string)) {
+// Goroutines that options say are other people's may be left behind.
+func Main(m *testing.M, play func(role string), options ...goleak.Option) {
 	if r, ok := os.LookupEnv(roleName); ok {
 		os.Unsetenv(roleName)
 		play(r)
@@ -39,7 +40,7 @@ func Main(m *testing.M, play func(role string)) {
 	before := Descriptors()
 	code := m.Run()
 	if code == 0 {
-		code = leaks(before)
+		code = leaks(before, options)
 	}
 	os.Exit(code)
 }
@@ -52,14 +53,14 @@ func Self(ctx context.Context, role string, args ...string) *exec.Cmd {
 }
 
 // leaks says what the tests have left behind.
-func leaks(before map[string]string) int {
+func leaks(before map[string]string, options []goleak.Option) int {
 	code := 0
 	complain := func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, "left behind by the tests: "+format+"\n", args...)
 		code = 1
 	}
-	err := goleak.Find()
-	for end := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(end); err = goleak.Find() {
+	err := goleak.Find(options...)
+	for end := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(end); err = goleak.Find(options...) {
 		time.Sleep(100 * time.Millisecond) // between two looks: a library's own may end by a timer
 	}
 	if err != nil {
