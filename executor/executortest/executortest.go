@@ -169,7 +169,7 @@ func probe(t *testing.T, open func(testing.TB, Config) executor.Executor) where 
 }
 
 // patience is how long anything may take before the suite calls it a hang.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // A check is one promise being checked: a *testing.T with the executors and gates
 // that were opened for it, which it closes at the end.
