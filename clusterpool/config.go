@@ -26,7 +26,8 @@ type Config struct {
 	URL string
 
 	// Options are handed to the NATS client as they are: credentials, TLS and whatever
-	// else it knows. They come after the pool's own, and so replace them.
+	// else it knows. They come after the pool's own, and so replace them, but for handlers
+	// of a lost connection, a new one and errors: these are called after the pool's.
 	Options []nats.Option
 
 	// Name is that of the pool: all programs and workers of that name share its queue.
