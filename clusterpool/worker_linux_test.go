@@ -180,14 +180,17 @@ func TestWorkerFrozen(t *testing.T) {
 	serve(t, job{URL: s.URL(), Name: name, Slots: 8})
 	awaitWorkers(t, p, 2)
 	const half = 300
-	n := note{Dir: j.Dir(), Sleep: 30 * time.Millisecond}
+	gate := filepath.Join(t.TempDir(), "gate")
+	n := note{Dir: j.Dir(), Gate: gate}
 	var again, once []*future.Future[int64]
-	for i := range half {
+	for i := 0; i < half; i += 2 { // each worker gets some of both
 		again = append(again, notes(t, p, n, i, i+1, executor.WithRetries(2))...)
-		once = append(once, notes(t, p, n, half+i, half+i+1)...)
+		once = append(once, notes(t, p, n, half+i, half+i+2)...)
+		again = append(again, notes(t, p, n, i+1, i+2, executor.WithRetries(2))...)
 	}
-	until(t, "the victim has calls", func() bool { return len(j.Ends()) > 100 && len(startedBy(j, victim.PID())) > 3 })
+	until(t, "the victim has calls", func() bool { return len(startedBy(j, victim.PID())) == 8 })
 	victim.freeze()
+	proctest.Announce(gate)
 	requireNotes(t, again, 0)
 	for _, f := range once {
 		_ = f.Exception(proctest.Within(t))
@@ -200,8 +203,7 @@ func TestWorkerFrozen(t *testing.T) {
 	victim.leave() // its last words have been said
 	lost := lostOrDone(t, j, once, half, victim.PID())
 	twice := clustertest.Twice(j.Starts())
-	require.Positive(t, lost+len(twice))
-	require.LessOrEqual(t, lost+len(twice), 8)
+	require.Equal(t, 8, lost+len(twice))
 	requireFinals(t, f, 2*half)
 	t.Logf("%d calls were begun, %d were lost, %d ran twice; %+v", held, lost, len(twice), p.Stats())
 }
