@@ -126,7 +126,8 @@ func TestRecordsRemoved(t *testing.T) {
 func TestOwnHandlers(t *testing.T) {
 	t.Parallel()
 	var lost, back atomic.Bool
-	s, j, name, p := serverAndPool(t, clusterpool.Config{Memory: true, Options: []nats.Option{
+	const long = time.Minute // nothing here waits for a lease
+	s, j, name, p := serverAndPool(t, clusterpool.Config{Memory: true, Lease: long, Options: []nats.Option{
 		nats.DisconnectErrHandler(func(*nats.Conn, error) { lost.Store(true) }),
 		nats.ReconnectHandler(func(*nats.Conn) { back.Store(true) }),
 	}})
@@ -134,7 +135,7 @@ func TestOwnHandlers(t *testing.T) {
 	awaitQueued(t, s.URL(), name, 1)
 	s.Kill()
 	s.Restart()
-	serve(t, job{URL: s.URL(), Name: name, Slots: 1})
+	serve(t, job{URL: s.URL(), Name: name, Slots: 1, Lease: long})
 	requireNotes(t, f, 0)
 	require.True(t, lost.Load())
 	require.True(t, back.Load())
