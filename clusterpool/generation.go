@@ -69,9 +69,9 @@ func (g *generations) complete() {
 
 // due returns the generations whose tasks are to be swept: some of their calls have ended,
 // the last one longer ago than wait, and they have not been since; or, where calls end all the
-// time, they have not been for long. A task whose call has ended
-// is gone, as a rule, but for one that a worker could not ack or the client not delete; it
-// must not be there any more when the call's record is not.
+// time, they have not been for long. A task whose call has ended is gone, as a rule, but for
+// one that a worker could not ack or the client not delete; it must not be there any more when
+// the call's record is not.
 func (g *generations) due(wait time.Duration) (all []*generation) {
 	if g.current != nil && g.life > 0 && time.Since(g.current.born) > g.life {
 		g.complete()
@@ -93,9 +93,9 @@ func (c *generation) clean(wait time.Duration) bool {
 }
 
 // release returns the generations whose records may go: all of their calls have ended, their
-// tasks have been gone for longer than wait, and either the last one has ended longer ago than any delivery may come
-// late, and there are enough younger ones, or longer ago than keep: then they should have gone
-// by themselves.
+// tasks have been gone for longer than wait, and either the last one has ended longer ago than
+// any delivery may come late, and there are enough younger ones, or longer ago than keep: then
+// they should have gone by themselves.
 func (g *generations) release(wait, late, keep time.Duration) (names []string) {
 	var open []*generation
 	for _, c := range g.open {

@@ -163,7 +163,7 @@ func (l *link) removeTask(ctx context.Context, seq uint64) error {
 	}
 	switch {
 	case r.Error != nil && (r.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound || r.Error.ErrorCode == 10043 || r.Error.ErrorCode == 10057):
-		return nil // it is gone by itself
+		return nil // there is no message of that number any more
 	case r.Error != nil:
 		return r.Error
 	case !r.Success:

@@ -57,8 +57,8 @@ type publication struct {
 	out     bool // it may have been stored
 	buffer  bool // it waits, or has waited, in the connection's buffer
 	copies  int  // that were sent and not answered; the buffer's is one
-	retired bool
-	tries   int
+	retired bool // see retire
+	tries   int  // that may have stored it, the next one included if out is not set
 	conn    uint64 // connections that were lost before it was sent, if tries is 1
 	first   time.Time
 	sent    time.Time // the last time
@@ -195,9 +195,9 @@ func (p *publisher) fail(pub *publication, err error) {
 	p.notOut(pub)
 }
 
-// stored reports whether it may have been stored by another connection than conn, or by conn
-// and the answer is late: what waits in the buffer is sent by the next connection, which may
-// be gone by now.
+// stored reports whether the message may have been stored already, as of the connection conn:
+// it was sent, or it waited in the buffer, and a connection that is gone may have sent it from
+// there.
 func (pub *publication) stored(conn uint64) bool { return pub.out || pub.buffer && conn > pub.conn }
 
 // tooOld reports whether a message that must not be stored twice is too old to be sent again:
