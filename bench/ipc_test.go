@@ -13,7 +13,7 @@ func TestIPCPeers(t *testing.T) {
 	linuxOnly(t)
 	f := findIPC(t.Context(), t.TempDir())
 	if len(f.commands) == 0 {
-		t.Skip("there is no Python")
+		t.Skip("it compares with Python, which a machine with Go alone does not have")
 	}
 	tested := map[string]bool{}
 	for _, r := range append(inIPC(f), inManager(f)...) {

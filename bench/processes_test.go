@@ -16,7 +16,7 @@ import (
 func linuxOnly(t *testing.T) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
-		t.Skip("worker processes need Linux")
+		t.Skip("worker processes need Linux, where the library works and is tested")
 	}
 }
 
@@ -70,7 +70,7 @@ func TestPeers(t *testing.T) {
 				shape = "process-start-2"
 			}
 			if f.commands[p.name] == nil {
-				t.Skip("it is not on this machine")
+				t.Skip("it needs Python or Node, which a machine with Go alone does not have; the peers in Go run")
 			}
 			r := rowNamed(t, f, shape)
 			c, ok := r.find(p.name)

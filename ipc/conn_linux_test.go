@@ -165,7 +165,7 @@ func TestPipeEndsForWhoWaits(t *testing.T) {
 	select {
 	case err := <-receivers[0]:
 		t.Fatalf("it ended before everybody had closed: %v", err)
-	case <-time.After(20 * time.Millisecond): // time for a mistake
+	case <-time.After(20 * time.Millisecond): // time for a mistake: that nothing happens has no event
 	}
 	require.NoError(t, a2.Close())
 	for _, r := range receivers {

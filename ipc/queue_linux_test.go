@@ -55,7 +55,7 @@ func waits(tb testing.TB, fn func() error) <-chan error {
 	select {
 	case err := <-c:
 		tb.Fatalf("it did not wait, and answered %v", err)
-	case <-time.After(30 * time.Millisecond): // time for a mistake
+	case <-time.After(30 * time.Millisecond): // time for a mistake: that nothing happens has no event
 	}
 	return c
 }

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 // its folder.
 func TestKinds(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("worker processes need Linux")
+		t.Skip("worker processes need Linux, where the library works and is tested")
 	}
 	found := versions()
 	calls := []remote.Work{
@@ -47,7 +47,7 @@ func TestKinds(t *testing.T) {
 			t.Run(kind+"/"+string(w.Shape), func(t *testing.T) {
 				for prefix, needed := range map[string]string{"asynq": "redis-server", "river": "postgres"} {
 					if strings.HasPrefix(kind, prefix) && found[needed] == "" {
-						t.Skipf("there is no %s", needed)
+						t.Skipf("it needs %s, a package of the system that a machine with Go alone does not have; the other kinds run", needed)
 					}
 				}
 				dir := sharedDir(t)
@@ -82,13 +82,13 @@ func TestVersions(t *testing.T) {
 // A server's password is in nobody's list of processes.
 func TestPasswordsAreNoArguments(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("it reads what Linux tells")
+		t.Skip("it reads /proc, which only Linux has")
 	}
 	found := versions()
 	for needed, start := range map[string]func(string) (string, func()){"redis-server": startRedis, "postgres": startPostgres} {
 		t.Run(needed, func(t *testing.T) {
 			if found[needed] == "" {
-				t.Skipf("there is no %s", needed)
+				t.Skipf("it needs %s, a package of the system that a machine with Go alone does not have; the other kinds run", needed)
 			}
 			address, stop := start(sharedDir(t))
 			defer stop()

@@ -226,7 +226,7 @@ func TestWrongResults(t *testing.T) {
 // What a process does while it idles is seen.
 func TestIdleSeesWork(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("it reads what Linux tells")
+		t.Skip("it reads /proc, which only Linux has")
 	}
 	w := remote.Work{Shape: remote.Idle, Workers: 1, Each: 50 * time.Millisecond}
 	r, err := w.Measure(func(w remote.Work) remote.Crew {

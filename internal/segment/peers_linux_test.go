@@ -78,7 +78,7 @@ func TestProcessIsNotFound(t *testing.T) {
 	segment.SetPID(h, 1, 1<<30)
 	locking := waitFor(t, h)
 	eventually(t, func() bool { _, polled := segment.Watches(); return polled == 1 })
-	time.Sleep(50 * time.Millisecond) // time for a mistake
+	time.Sleep(50 * time.Millisecond) // time for a mistake: that nothing happens has no event
 	require.Empty(t, locking)
 	p.kill()
 	require.NoError(t, <-locking)

@@ -70,7 +70,7 @@ func TestStartOutlivesItsCtx(t *testing.T) {
 	cancel()
 	c, err := counters.New(t.Context(), m, 1)
 	require.NoError(t, err)
-	time.Sleep(20 * time.Millisecond) // time for a mistake
+	time.Sleep(20 * time.Millisecond) // time for a mistake: that nothing happens has no event
 	_, err = counterAdd.Call(t.Context(), c, 1)
 	require.NoError(t, err)
 }

@@ -169,13 +169,16 @@ func TestSlowLink(t *testing.T) {
 
 	// The interruption waits behind an argument, and then its answer behind a result.
 	big := make([]byte, 1<<20)
-	for _, call := range []func() error{
-		func() error { return d.Set(context.Background(), 0, big) },
-		func() error { _, _, err := d.Get(context.Background(), 0); return err },
+	for _, way := range []struct {
+		method string // as stacks have it
+		call   func() error
+	}{
+		{"]).Set(", func() error { return d.Set(context.Background(), 0, big) }},
+		{"]).Get(", func() error { _, _, err := d.Get(context.Background(), 0); return err }},
 	} {
 		done := make(chan error, 1)
-		go func() { done <- call() }()
-		time.Sleep(100 * time.Millisecond) // so that it is under way, which takes two seconds and more
+		go func() { done <- way.call() }()
+		proctest.Blocked(t, 1, way.method) // it is under way, which takes two seconds and more
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		require.ErrorIs(t, e.Wait(ctx), context.DeadlineExceeded)
 		cancel()
