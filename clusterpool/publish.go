@@ -54,11 +54,11 @@ type publication struct {
 	once, bound bool
 
 	id      uint64
-	out     bool // it may have been stored
-	buffer  bool // it waits, or has waited, in the connection's buffer
-	copies  int  // that were sent and not answered; the buffer's is one
-	retired bool // see retire
-	tries   int  // that may have stored it, the next one included if out is not set
+	out     bool   // it may have been stored
+	buffer  bool   // it waits, or has waited, in the connection's buffer
+	copies  int    // that were sent and not answered; the buffer's is one
+	retired bool   // see retire
+	tries   int    // sends by which it may have been stored, at least 1
 	conn    uint64 // connections that were lost before it was sent, if tries is 1
 	first   time.Time
 	sent    time.Time // the last time
